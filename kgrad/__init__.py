@@ -1,0 +1,57 @@
+"""kgrad, the gradient doctor for Keras.
+
+Add `kgrad.GradientMonitor()` to the callbacks of `model.fit` and open the report it writes.
+Whatever needs Keras or pyarrow is imported when it is first used, so `import kgrad` is light.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from kgrad.capture.monitor import GradientMonitor
+    from kgrad.diagnosis import Diagnosis, diagnose
+    from kgrad.errors import KgradError
+    from kgrad.log.reader import read_run
+    from kgrad.log.run_log import RunLog
+    from kgrad.workflow import Examination, examine, render, write_report
+
+_HOMES = {
+    "Diagnosis": "kgrad.diagnosis",
+    "Examination": "kgrad.workflow",
+    "GradientMonitor": "kgrad.capture.monitor",
+    "KgradError": "kgrad.errors",
+    "RunLog": "kgrad.log.run_log",
+    "diagnose": "kgrad.diagnosis",
+    "examine": "kgrad.workflow",
+    "read_run": "kgrad.log.reader",
+    "render": "kgrad.workflow",
+    "write_report": "kgrad.workflow",
+}
+
+__all__ = [
+    "Diagnosis",
+    "Examination",
+    "GradientMonitor",
+    "KgradError",
+    "RunLog",
+    "__version__",
+    "diagnose",
+    "examine",
+    "read_run",
+    "render",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first asked for (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kgrad' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not."""
+    return __all__

@@ -1,0 +1,204 @@
+"""`GradientMonitor`, the callback: state and timing only."""
+
+import datetime
+import logging
+import os
+import sys
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kgrad import workflow
+from kgrad.capture.attachment import Attachment
+from kgrad.capture.describe import describe
+from kgrad.capture.topology import column_order, structure_of
+from kgrad.log.run_log import RunLog
+from kgrad.log.store import claim_free
+from kgrad.log.writer import RunWriter
+
+_logger = logging.getLogger("kgrad")
+
+
+class GradientMonitor(keras.callbacks.Callback):
+    """Records the true gradients of every training step and writes a report when `fit` ends.
+
+    ```python
+    model.fit(x, y, callbacks=[kgrad.GradientMonitor()])
+    ```
+
+    The gradients are those that Keras computed for the step, unscaled and before clipping; the
+    training itself is not changed. When `fit` ends, however it ends, model and optimizer are left
+    as they were.
+
+    Args:
+        run: the run folder: a path or any fsspec URL; `runs/<model>-<time>` by default. Where the
+            folder is taken, `-2`, `-3`, ... is added.
+        report: the HTML report: a path, `True` for `reports/<run>.html`, `False` for none.
+        tags: anything to keep with the run, as a mapping of JSON values.
+        verbose: 1 prints the verdict and the paths when `fit` ends, 0 prints nothing.
+        strict: raise kgrad's own failures instead of logging them and training on.
+
+    Attributes:
+        run: the run folder, known once training has begun.
+        examination: the run with its diagnosis and prescriptions, known once `fit` has ended.
+    """
+
+    def __init__(
+        self,
+        run: str | os.PathLike[str] | None = None,
+        *,
+        report: bool | str | os.PathLike[str] = True,
+        tags: Mapping[str, Any] | None = None,
+        verbose: int = 1,
+        strict: bool = False,
+    ) -> None:
+        super().__init__()
+        self.run = os.fspath(run) if run is not None else None
+        self.examination: workflow.Examination | None = None
+        self._report = report
+        self._tags = dict(tags or {})
+        self._verbose = verbose
+        self._strict = strict
+        self._attachment: Attachment | None = None
+        self._writer: RunWriter | None = None
+        self._order: list[int] = []
+        self._steps_read = 0
+        self._steps_seen = 0
+        self._epoch_starts: list[tuple[int, int]] = []
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Attaches to the model."""
+        callback_list = sys._getframe(1).f_locals.get("self")
+        self._guarded(self._begin, callback_list)
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Notes where the epoch begins."""
+        self._epoch_starts.append((self._steps_seen, epoch))
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Reads the ring when it is full; every other step costs a comparison."""
+        if self._attachment is None:
+            return
+        self._steps_seen = self._epoch_starts[-1][0] + batch + 1
+        if self._steps_seen - self._steps_read >= self._attachment.tap.rows:
+            self._guarded(self._read)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Takes the epoch's logs."""
+        if self._attachment is not None:
+            self._guarded(self._take_epoch, epoch, dict(logs or {}))
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Detaches, closes the run, writes the report."""
+        self._guarded(self._end, "finished", None)
+
+    @property
+    def log(self) -> RunLog:
+        """The run as it stands, read from its folder.
+
+        Raises:
+            RunNotFoundError: training has not begun.
+        """
+        return workflow.read_run(self.run or "")
+
+    def _begin(self, callback_list: object) -> None:
+        if self._attachment is not None:  # an earlier fit died where nobody told us
+            self._end("failed", "fit ended without a word")
+        attachment = Attachment(self.model, self._failed)
+        attachment.attach()
+        self._attachment = attachment
+        if isinstance(callback_list, keras.callbacks.CallbackList):
+            # Keras does not call on_train_end when another callback raises; the list dies with the fit.
+            weakref.finalize(callback_list, self._abandoned, attachment)
+
+    def _failed(self, error: BaseException) -> None:
+        """The training step raised; called before the exception goes on to the user."""
+        stopped = isinstance(error, KeyboardInterrupt)
+        self._guarded(self._end, "interrupted" if stopped else "failed", f"{type(error).__name__}: {error}")
+
+    def _abandoned(self, attachment: Attachment) -> None:
+        if self._attachment is attachment:
+            self._guarded(self._end, "failed", "an exception outside the training step ended the fit")
+
+    def _read(self) -> None:
+        assert self._attachment is not None
+        block = self._attachment.tap.read()
+        if block is None:
+            return
+        writer = self._writer or self._open()
+        count = len(block.series["loss"])
+        steps = np.arange(self._steps_read, self._steps_read + count)
+        self._steps_read += count
+        series = {**block.series, "epoch": self._epochs_of(steps)}
+        if not self._attachment.tap.sees_loss:
+            del series["loss"]
+        statistics = {name: values[:, self._order] for name, values in block.statistics.items()}
+        writer.add_steps(steps, series, statistics)
+
+    def _take_epoch(self, epoch: int, logs: Mapping[str, Any]) -> None:
+        if self._writer is None:
+            self._read()
+        if self._writer is not None:
+            numbers = {name: float(value) for name, value in logs.items()}
+            self._writer.add_epoch(epoch, self._steps_seen - 1, numbers)
+
+    def _epochs_of(self, steps: np.ndarray) -> np.ndarray:
+        starts, epochs = (np.array(values) for values in zip(*self._epoch_starts, strict=True))
+        return epochs[np.searchsorted(starts, steps, side="right") - 1]
+
+    def _open(self) -> RunWriter:
+        assert self._attachment is not None
+        variables = self._attachment.tap.variables or []
+        structure = structure_of(self.model, variables)
+        self._order = column_order(structure, variables)
+        store = claim_free(self.run or _default_run(self.model))
+        self.run = store.url
+        facts = describe(self.model, self.params or {})
+        self._writer = RunWriter(store, structure, {**facts, "tags": self._tags, "monitor": {"every": 1}})
+        return self._writer
+
+    def _end(self, status: str, error: str | None) -> None:
+        attachment, self._attachment = self._attachment, None
+        if attachment is None:
+            return
+        try:
+            self._attachment = attachment
+            self._read()
+        finally:
+            self._attachment = None
+            attachment.detach()
+        if self._writer is not None:
+            self._writer.close(status, error)
+            self._conclude(self._writer)
+
+    def _conclude(self, writer: RunWriter) -> None:
+        self.examination = workflow.examine(workflow.read_run(writer.store.url))
+        writer.write_diagnosis(self.examination.to_dict())
+        place = None
+        if self._report:
+            place = Path(f"reports/{writer.store.name}.html" if self._report is True else self._report)
+            workflow.write_report(self.examination, place)
+        if self._verbose:
+            print(f"\nkgrad: {self.examination.diagnosis.verdict}")
+            print(f"kgrad: run {writer.store.url}" + (f" · report {place}" if place else ""))
+
+    def _guarded(self, action: Callable[..., None], *arguments: Any) -> None:
+        """Runs kgrad's own work so that its failure never stops the training."""
+        try:
+            action(*arguments)
+        except Exception as error:
+            if self._attachment is not None:
+                self._attachment.detach()
+                self._attachment = None
+            if self._strict:
+                raise
+            _logger.exception("kgrad stopped recording (%s: %s); the training goes on", type(error).__name__, error)
+
+
+def _default_run(model: keras.Model) -> str:
+    moment = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return f"runs/{model.name}-{moment}"

@@ -1,0 +1,154 @@
+"""Loads a run folder: checks the version, says what is wrong and how to mend it."""
+
+import io
+import json
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from kgrad.errors import DamagedRunError, NewerSchemaError, RunNotFoundError
+from kgrad.log import schema
+from kgrad.log.run_log import FloatArray, RunLog
+from kgrad.log.store import Store
+from kgrad.log.structure import Structure
+
+
+def read_run(path: str | os.PathLike[str]) -> RunLog:
+    """The run in the given folder.
+
+    A run whose process was killed has the status `"interrupted"`, one that still trains on this
+    machine `"running"`; both open.
+
+    Args:
+        path: a run folder: a local path or any fsspec URL.
+
+    Raises:
+        RunNotFoundError: there is no run there.
+        NewerSchemaError: a newer kgrad wrote it.
+        DamagedRunError: it is there but cannot be understood.
+    """
+    store = Store(path)
+    info = _read_info(store)
+    try:
+        structure = Structure.from_dict(info["model"])
+        info["status"] = _status(info)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DamagedRunError(f"{store.url}/{schema.RUN_FILE} lacks {error}; the file was changed or cut") from error
+    series = _read_parts(store, schema.STEPS)
+    steps = _steps(series)
+    columns = _series(series, steps) | _statistics(_read_parts(store, schema.GRADIENTS), steps, structure)
+    return RunLog(str(info["name"]), info, structure, steps, columns, _read_epochs(store), store.url)
+
+
+def _read_info(store: Store) -> dict[str, Any]:
+    if not store.exists(schema.RUN_FILE):
+        raise RunNotFoundError(_not_found(store))
+    try:
+        info: dict[str, Any] = json.loads(store.read(schema.RUN_FILE))
+        version = int(info["schema_version"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedRunError(
+            f"{store.url}/{schema.RUN_FILE} is not a run description ({error}); restore it or train again"
+        ) from error
+    if version > schema.SCHEMA_VERSION:
+        raise NewerSchemaError(
+            f"{store.url} was written in run format {version}; this kgrad reads up to {schema.SCHEMA_VERSION}: "
+            "upgrade with `pip install -U kgrad`"
+        )
+    return info
+
+
+def _not_found(store: Store) -> str:
+    if not store.exists():
+        return f"there is no folder {store.url!r}; give the path of a run folder, as printed at the end of fit"
+    if not store.is_folder():
+        return f"{store.url!r} is a file; give the path of a run folder, the one that holds {schema.RUN_FILE}"
+    return f"{store.url!r} holds no {schema.RUN_FILE}, so it is no run folder; runs are usually under runs/"
+
+
+def _status(info: dict[str, Any]) -> str:
+    status = str(info["status"])
+    if status == "running" and not _is_alive(info.get("process") or {}):
+        return "interrupted"
+    return status
+
+
+def _is_alive(process: dict[str, Any]) -> bool:
+    """Whether the writing process still lives; one on another machine is taken for dead."""
+    if process.get("host") != socket.gethostname():
+        return False
+    try:
+        os.kill(int(process["pid"]), 0)
+    except PermissionError:
+        return True
+    except (OSError, KeyError, ValueError):
+        return False
+    return True
+
+
+def _read_parts(store: Store, folder: str) -> list[pa.Table]:
+    return [_read_table(store, part) for part in store.list(folder, ".parquet")]
+
+
+def _read_table(store: Store, name: str) -> pa.Table:
+    try:
+        return pq.read_table(io.BytesIO(store.read(name)))
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedRunError(
+            f"{store.url}/{name} cannot be read ({str(error).splitlines()[0]}); "
+            "delete that file to open the run without its steps"
+        ) from error
+
+
+def _steps(tables: Sequence[pa.Table]) -> NDArray[np.int64]:
+    if not tables:
+        return np.zeros(0, np.int64)
+    return np.unique(np.concatenate([table["step"].to_numpy() for table in tables]))
+
+
+def _series(tables: Sequence[pa.Table], steps: NDArray[np.int64]) -> dict[str, FloatArray]:
+    columns: dict[str, FloatArray] = {}
+    for table in tables:
+        places = np.searchsorted(steps, table["step"].to_numpy())
+        for name in table.column_names:
+            if name in schema.STEP_SERIES:
+                target = columns.setdefault(name, np.full(len(steps), np.nan))
+                target[places] = _floats(table[name])
+    return columns
+
+
+def _statistics(
+    tables: Sequence[pa.Table], steps: NDArray[np.int64], structure: Structure
+) -> dict[str, FloatArray]:
+    columns: dict[str, FloatArray] = {}
+    place_of = {variable.name: i for i, variable in enumerate(structure.variables)}
+    for table in tables:
+        variable = table["variable"].combine_chunks()
+        names = variable.dictionary.to_pylist()
+        column = np.array([place_of.get(name, -1) for name in names])[variable.indices.to_numpy()]
+        step = table["step"].to_numpy()
+        row = np.searchsorted(steps, step)
+        known = (column >= 0) & (row < len(steps))
+        known[known] = steps[row[known]] == step[known]
+        for name in table.column_names:
+            if name in schema.STATISTICS:
+                target = columns.setdefault(name, np.full((len(steps), len(place_of)), np.nan))
+                target[row[known], column[known]] = _floats(table[name])[known]
+    return columns
+
+
+def _floats(column: pa.ChunkedArray) -> FloatArray:
+    return np.asarray(column.to_numpy(), dtype=np.float64)
+
+
+def _read_epochs(store: Store) -> dict[str, FloatArray]:
+    if not store.exists(schema.EPOCHS_FILE):
+        return {}
+    table = _read_table(store, schema.EPOCHS_FILE)
+    return {name: _floats(table[name]) for name in table.column_names if pa.types.is_primitive(table[name].type)}

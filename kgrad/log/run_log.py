@@ -1,0 +1,119 @@
+"""`RunLog`: one run as frozen numpy arrays, the only thing that rules and reports read."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kgrad.errors import MissingColumnError
+from kgrad.log import schema
+from kgrad.log.structure import Structure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RunLog:
+    """One run, in memory.
+
+    Index it with a column's name: `log["gradient_norm"]` has shape `(steps, variables)`,
+    `log["loss"]` has shape `(steps,)`. A missing number is NaN; a gradient that *was* NaN
+    shows in `log["nonfinite_count"]`.
+
+    Attributes:
+        name: the run's name.
+        info: `run.json`, as plain types.
+        structure: the model's layers and variables; `structure.variables[j]` is column `j`.
+        steps: the recorded optimizer iterations, shape `(steps,)`, ascending.
+        columns: every column by name, shapes `(steps, variables)` and `(steps,)`.
+        epochs: Keras' logs per epoch by metric, each of shape `(epochs,)`.
+        path: the folder it was read from, empty for a log made in memory.
+    """
+
+    name: str
+    info: Mapping[str, Any]
+    structure: Structure
+    steps: NDArray[np.int64]
+    columns: Mapping[str, FloatArray]
+    epochs: Mapping[str, FloatArray] = field(default_factory=dict)
+    path: str = ""
+
+    def __getitem__(self, column: str) -> FloatArray:
+        """The column's array.
+
+        Raises:
+            MissingColumnError: the log does not hold it.
+        """
+        try:
+            return self.columns[column]
+        except KeyError:
+            held = ", ".join(sorted(self.columns)) or "none"
+            raise MissingColumnError(f"the run {self.name!r} has no column {column!r}; it has: {held}") from None
+
+    def __contains__(self, column: object) -> bool:
+        """Whether the log holds the column."""
+        return column in self.columns
+
+    def __len__(self) -> int:
+        """How many steps were recorded."""
+        return len(self.steps)
+
+    @property
+    def status(self) -> str:
+        """`"running"`, `"finished"`, `"failed"` or `"interrupted"`."""
+        return str(self.info["status"])
+
+    def only(self, columns: Iterable[str] | None = None, steps: slice | None = None) -> "RunLog":
+        """The same run with fewer columns or fewer steps.
+
+        Args:
+            columns: names to keep; those the run lacks are left out.
+            steps: a slice over recorded steps (positions, not step numbers).
+        """
+        kept = self.columns if columns is None else {c: self.columns[c] for c in columns if c in self.columns}
+        if steps is None:
+            return replace(self, columns=kept)
+        cut = {name: values[steps] for name, values in kept.items()}
+        return replace(self, columns=cut, steps=self.steps[steps])
+
+    def layer_norms(self, column: str = "gradient_norm") -> FloatArray:
+        """A norm per layer instead of per variable: root of the sum of squares.
+
+        Args:
+            column: `"gradient_norm"`, `"weight_norm"` or `"update_norm"`.
+
+        Returns:
+            Shape `(steps, layers)`, in the order of `structure.weighted_layers`.
+        """
+        values = self[column]
+        with np.errstate(over="ignore", invalid="ignore"):
+            parts = [
+                np.sqrt(np.sum(values[:, self.structure.indices_of(layer.name)] ** 2, axis=1))
+                for layer in self.structure.weighted_layers
+            ]
+        return np.stack(parts, axis=1) if parts else np.zeros((len(self), 0))
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """A tidy table: one row per (step, variable), step columns repeated on each row."""
+        import pandas as pd
+
+        count = len(self.structure.variables)
+        frame = {"step": np.repeat(self.steps, count)}
+        table = pd.DataFrame(frame)
+        for key in ("layer", "name", "role"):
+            values = [getattr(variable, key) for variable in self.structure.variables]
+            label = "variable" if key == "name" else key
+            table[label] = pd.Categorical(values * len(self), categories=list(dict.fromkeys(values)))
+        for name, values in self.columns.items():
+            series = values.ravel() if values.ndim == 2 else np.repeat(values, count)
+            table[name] = series.astype(np.int64) if _is_whole(name, series) else series
+        return table
+
+
+def _is_whole(name: str, values: FloatArray) -> bool:
+    return schema.COLUMNS[name].type == "int64" and bool(np.isfinite(values).all())

@@ -1,0 +1,66 @@
+"""What a run folder holds: every column with its type, unit and meaning.
+
+History of `SCHEMA_VERSION`:
+
+    1   (0.1.0) the first: run.json, gradients/, steps/, epochs.parquet, diagnosis.json
+"""
+
+from dataclasses import dataclass
+
+SCHEMA_VERSION = 1
+
+RUN_FILE = "run.json"
+GRADIENTS = "gradients"
+STEPS = "steps"
+EPOCHS_FILE = "epochs.parquet"
+DIAGNOSIS_FILE = "diagnosis.json"
+
+STATUSES = ("running", "finished", "failed", "interrupted")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table in the run folder.
+
+    Attributes:
+        name: the column's name in Parquet and in `RunLog`.
+        type: an Arrow type name, e.g. `"float32"`.
+        unit: the unit of a value; `"1"` for a ratio or a count.
+        meaning: one sentence for a reader of the docs.
+    """
+
+    name: str
+    type: str
+    unit: str
+    meaning: str
+
+
+KEY_COLUMNS = (
+    Column("step", "int64", "steps", "optimizer iteration, counted from 0 over the whole run"),
+    Column("variable", "dictionary", "name", "the trainable variable, as named in run.json"),
+)
+
+STATISTIC_COLUMNS = (
+    Column("gradient_norm", "float32", "loss/weight", "L2 norm of the gradient, unscaled, before clipping"),
+    Column("gradient_mean", "float32", "loss/weight", "mean of the gradient's elements"),
+    Column("gradient_std", "float32", "loss/weight", "population standard deviation of the gradient's elements"),
+    Column("gradient_max", "float32", "loss/weight", "largest magnitude among the gradient's elements"),
+    Column("zero_fraction", "float32", "1", "share of the gradient's elements that are exactly zero"),
+    Column("nonfinite_count", "int64", "elements", "how many of the gradient's elements are NaN or infinite"),
+    Column("weight_norm", "float32", "weight", "L2 norm of the variable before the update"),
+    Column("update_norm", "float32", "weight", "L2 norm of the change of the variable, as applied"),
+)
+
+STEP_COLUMNS = (
+    Column("epoch", "int64", "epochs", "epoch of the step, counted from 0"),
+    Column("loss", "float32", "loss", "loss of the step's own batch, regularization included, unscaled"),
+    Column("learning_rate", "float32", "1", "learning rate the optimizer used in the step"),
+    Column("global_norm", "float64", "loss/weight", "L2 norm of all gradients together, before clipping"),
+    Column("applied_global_norm", "float64", "loss/weight", "L2 norm of all gradients together, after clipping"),
+    Column("loss_scale", "float32", "1", "factor the loss was multiplied by in mixed precision; 1 without"),
+    Column("skipped", "bool", "1", "the loss-scale optimizer skipped the update of this step"),
+)
+
+STATISTICS = tuple(column.name for column in STATISTIC_COLUMNS)
+STEP_SERIES = tuple(column.name for column in STEP_COLUMNS)
+COLUMNS = {column.name: column for column in KEY_COLUMNS + STATISTIC_COLUMNS + STEP_COLUMNS}

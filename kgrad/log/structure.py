@@ -1,0 +1,177 @@
+"""The model as `run.json` describes it: layers in depth order and their trainable variables."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+# Layers that pass the distribution of a pre-activation on to the activation that follows them.
+_TRANSPARENT = frozenset(
+    {
+        "BatchNormalization",
+        "LayerNormalization",
+        "GroupNormalization",
+        "UnitNormalization",
+        "Dropout",
+        "SpatialDropout1D",
+        "SpatialDropout2D",
+        "SpatialDropout3D",
+        "GaussianDropout",
+        "GaussianNoise",
+        "Reshape",
+        "Flatten",
+    }
+)
+_ACTIVATION_LAYERS = {
+    "ReLU": "relu",
+    "LeakyReLU": "leaky_relu",
+    "PReLU": "prelu",
+    "ELU": "elu",
+    "Softmax": "softmax",
+    "ThresholdedReLU": "relu",
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of the model.
+
+    Attributes:
+        name: unique in the run; nested layers carry their owner, as in `"encoder/dense"`.
+        class_name: the Keras class, e.g. `"Dense"`.
+        depth: topological rank from the input, counted from 0.
+        activation: the layer's own activation, `None` where it has none.
+        units: size of the last output axis, `None` where unknown.
+        inbound: names of the layers whose output this layer reads.
+        parameters: number of parameters of the layer itself.
+        trainable: whether any of them is trained.
+        config: the layer's serialized Keras configuration, where it has one.
+    """
+
+    name: str
+    class_name: str
+    depth: int
+    activation: str | None = None
+    units: int | None = None
+    inbound: tuple[str, ...] = ()
+    parameters: int = 0
+    trainable: bool = True
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One trainable weight tensor.
+
+    Attributes:
+        name: unique in the run: the Keras path, with `#2` and so on where paths repeat.
+        layer: name of the layer that owns it.
+        role: `"kernel"`, `"bias"`, `"gamma"`, `"embeddings"`, ...: the last part of the path.
+        shape: its shape.
+        dtype: its dtype.
+        initializer: `{"class_name": ..., "config": {...}}`, `None` where unknown.
+    """
+
+    name: str
+    layer: str
+    role: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    initializer: Mapping[str, Any] | None = None
+
+    @property
+    def size(self) -> int:
+        """How many numbers the variable holds."""
+        size = 1
+        for axis in self.shape:
+            size *= axis
+        return size
+
+    @property
+    def is_kernel(self) -> bool:
+        """Whether it is a weight matrix or tensor, not a bias, a scale or a table."""
+        return len(self.shape) >= 2 and self.role != "embeddings"
+
+    @property
+    def fans(self) -> tuple[int, int]:
+        """`(fan_in, fan_out)` as Keras' variance-scaling initializers count them.
+
+        >>> Variable("c/kernel", "c", "kernel", (3, 3, 16, 32)).fans
+        (144, 288)
+        """
+        if len(self.shape) < 2:
+            return self.size, self.size
+        field_size = 1
+        for axis in self.shape[:-2]:
+            field_size *= axis
+        return self.shape[-2] * field_size, self.shape[-1] * field_size
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A model's layers in depth order and its trainable variables in the order of their layers.
+
+    Attributes:
+        name: the model's name.
+        kind: `"sequential"`, `"functional"` or `"subclassed"`.
+        layers: every layer, with or without weights, by depth.
+        variables: every trainable variable, by the depth of its layer.
+        parameters: number of all parameters, frozen ones included.
+    """
+
+    name: str
+    kind: str
+    layers: tuple[Layer, ...]
+    variables: tuple[Variable, ...]
+    parameters: int = 0
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Structure":
+        """The structure as `to_dict` wrote it."""
+        layers = (Layer(**{**layer, "inbound": tuple(layer["inbound"])}) for layer in data["layers"])
+        variables = (Variable(**{**v, "shape": tuple(v["shape"])}) for v in data["variables"])
+        return cls(data["name"], data["kind"], tuple(layers), tuple(variables), data["parameters"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The structure as plain JSON types."""
+        return asdict(self)
+
+    def layer(self, name: str) -> Layer:
+        """The layer with the given name; `KeyError` where there is none."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(name)
+
+    def consumers(self, name: str) -> tuple[Layer, ...]:
+        """The layers that read the output of the given one."""
+        return tuple(layer for layer in self.layers if name in layer.inbound)
+
+    def effective_activation(self, name: str) -> str | None:
+        """The non-linearity that the layer's output goes through: its own, or one that follows it.
+
+        A `Dense` without activation followed by `BatchNormalization` and `ReLU` answers `"relu"`.
+        """
+        layer = self.layer(name)
+        if layer.activation not in (None, "linear"):
+            return layer.activation
+        followers = self.consumers(name)
+        if len(followers) != 1:
+            return layer.activation
+        follower = followers[0]
+        if follower.class_name in _ACTIVATION_LAYERS:
+            return _ACTIVATION_LAYERS[follower.class_name]
+        if follower.class_name == "Activation":
+            return follower.activation
+        if follower.class_name in _TRANSPARENT:
+            return self.effective_activation(follower.name) or layer.activation
+        return layer.activation
+
+    def indices_of(self, layer: str) -> list[int]:
+        """Positions in `variables` of what the layer owns."""
+        return [i for i, variable in enumerate(self.variables) if variable.layer == layer]
+
+    @property
+    def weighted_layers(self) -> tuple[Layer, ...]:
+        """The layers that own a trainable variable, by depth."""
+        owners = {variable.layer for variable in self.variables}
+        return tuple(layer for layer in self.layers if layer.name in owners)

@@ -1,0 +1,47 @@
+"""One executable change, with the reason for it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from kgrad.diagnosis.finding import Evidence
+
+
+@dataclass(frozen=True)
+class Prescription:
+    """One change that answers one finding.
+
+    Attributes:
+        knob: what is turned: `"initializer"`, `"activation"`, `"clipping"`, `"learning_rate"`, ...
+        target: what it is turned on: layer names, or `("optimizer",)`.
+        before: the present setting, in words or code.
+        after: the new setting, in words or code.
+        why: one sentence.
+        code: what to paste.
+        finding: id of the rule whose finding it answers.
+        evidence: the numbers of this run behind it.
+        settings: the change as data, for `kgrad.treatment`.
+        conflicts_with: knobs of other prescriptions that pull the other way, in words.
+    """
+
+    knob: str
+    target: tuple[str, ...]
+    before: str
+    after: str
+    why: str
+    code: str
+    finding: str
+    evidence: tuple[Evidence, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    conflicts_with: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Prescription":
+        """The prescription as `to_dict` wrote it."""
+        evidence = tuple(Evidence(**item) for item in data["evidence"])
+        lists = {key: tuple(data[key]) for key in ("target", "conflicts_with")}
+        return cls(**{**data, **lists, "evidence": evidence})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The prescription as plain JSON types."""
+        return asdict(self)
