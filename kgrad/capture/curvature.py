@@ -4,13 +4,17 @@ At a saddle point the gradient is as small as at a minimum; what tells them apar
 smallest eigenvalue of the Hessian. The Hessian is never formed: a product of it with a vector costs a few
 gradients, and a Lanczos iteration needs a few tens of products.
 
-A Hessian is symmetric, so a product that is not is refused: in TensorFlow 2.21 the second derivative of
-bilinear resizing is wrong, and this is how it shows. What nothing here can see: a rule that is wrong and
-symmetric, and the kinks of piecewise-linear layers (the Hessian of a ReLU network is that of the piece on
-which the weights stand).
+TensorFlow's second derivatives are not all right (found in 2.21, by finite differences). `tf.nn.moments`
+stops a gradient that vanishes in first order and not in second, which makes the Hessian of layer and group
+normalization wrong by tens of per cent and leaves it symmetric: it is replaced while the product is traced.
+The gradient of bilinear resizing counts as constant: refused. Products that are not symmetric: refused. What
+nothing here can see: another rule that is wrong and symmetric (`tests/capture/test_curvature.py` lists the
+layers that were checked); a `stop_gradient` in the model, after which there is no Hessian; and the kinks of
+piecewise-linear layers (the Hessian of a ReLU network is that of the piece on which the weights stand).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import log, sqrt
 from typing import Any
@@ -26,6 +30,15 @@ Vector = NDArray[np.float64]
 
 # Memory that the basis of a Lanczos iteration may take, unless the caller says otherwise.
 DEFAULT_BASIS_BYTES = 1 << 30
+# Gradient operations that TensorFlow declares constant: differentiating again silently loses terms.
+_SILENT = frozenset(
+    {
+        "ResizeBilinearGrad",
+        "FakeQuantWithMinMaxArgsGradient",
+        "FakeQuantWithMinMaxVarsGradient",
+        "FakeQuantWithMinMaxVarsPerChannelGradient",
+    }
+)
 
 
 class CurvatureUnavailable(CaptureError):
@@ -118,11 +131,6 @@ class HessianProduct:
         self.products = 0
         self.mode, self._concrete = self._trace()
 
-    @property
-    def graph(self) -> Any:
-        """The traced graph, to be inspected."""
-        return self._concrete.graph
-
     def __call__(self, vector: Vector) -> Vector:
         """The Hessian times `vector`, shape `(size,)`, float64.
 
@@ -151,8 +159,17 @@ class HessianProduct:
             except Exception as error:  # noqa: BLE001 - whatever foreign code raises: not applicable
                 failures.append(f"{name}: {_reason(error)}")
             else:
+                self._refuse_silent_rules(concrete.graph)
                 return name, concrete
         raise CurvatureUnavailable("No curvature: the loss has no second derivative. " + "; ".join(failures))
+
+    @staticmethod
+    def _refuse_silent_rules(graph: Any) -> None:
+        silent = sorted(operations_of(graph) & _SILENT)
+        if silent:
+            raise CurvatureUnavailable(
+                f"No curvature: TensorFlow has no second derivative for {', '.join(silent)}, and takes it for 0."
+            )
 
     def _reverse_over_reverse(self, vector: Any) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as outer:
@@ -172,7 +189,8 @@ class HessianProduct:
     def _gradients(self) -> list[Any]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._variables)
-            loss = self._loss()
+            with _differentiable_moments():
+                loss = self._loss()
         # IndexedSlices (embeddings) become dense: the vector is dense anyway.
         gradients = tape.gradient(loss, self._variables)
         return [None if g is None else tf.convert_to_tensor(g) for g in gradients]
@@ -188,6 +206,38 @@ class HessianProduct:
             dense = tf.zeros((size,), self._dtype) if product is None else tf.convert_to_tensor(product)
             flat.append(tf.cast(tf.reshape(dense, (size,)), self._dtype))
         return tf.concat(flat, axis=0)
+
+
+def operations_of(graph: Any) -> set[str]:
+    """The types of all operations in a traced graph and in the functions it calls."""
+    definition = graph.as_graph_def()
+    bodies = [definition.node, *(function.node_def for function in definition.library.function)]
+    return {node.op for body in bodies for node in body}
+
+
+@contextmanager
+def _differentiable_moments() -> Iterator[None]:
+    """Gives Keras moments that can be differentiated twice, for as long as the loss is traced.
+
+    A trace in another thread meanwhile gets the same values and first derivatives as ever.
+    """
+    original = tf.nn.moments
+    tf.nn.moments = _moments
+    try:
+        yield
+    finally:
+        tf.nn.moments = original
+
+
+def _moments(x: Any, axes: Any, shift: Any = None, keepdims: bool = False, name: str | None = None) -> Any:
+    """`tf.nn.moments` without its `stop_gradient`."""
+    del shift  # unused there too
+    with tf.name_scope(name or "moments"):
+        wide = tf.cast(x, tf.float32) if x.dtype == tf.float16 else x
+        mean = tf.reduce_mean(wide, axes, keepdims=True)
+        variance = tf.reduce_mean(tf.math.squared_difference(wide, mean), axes, keepdims=True)
+        both = (mean, variance) if keepdims else (tf.squeeze(mean, axes), tf.squeeze(variance, axes))
+        return tuple(tf.cast(moment, x.dtype) for moment in both)
 
 
 def extreme_eigenvalues(
@@ -304,5 +354,6 @@ def _precision(wide: bool) -> float:
 
 def _reason(error: Exception) -> str:
     """The first telling line of a foreign error's message, short enough for a sentence."""
-    lines = [line for line in str(error).splitlines() if line.strip() and line != "Graph execution error:"]
+    frames = ("Graph execution error", "Exception encountered when calling")
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(frames)]
     return f"{type(error).__name__}: {lines[0][:200] if lines else 'no message'}"
