@@ -141,7 +141,7 @@ class HessianProduct:
         try:
             result: Vector = self._concrete(tf.constant(vector, self._dtype)).numpy().astype(np.float64)
         except tf.errors.OpError as error:
-            raise CurvatureUnavailable(f"No curvature: {_reason(error)}") from error
+            raise CurvatureUnavailable(f"No curvature: {summary_of(error)}") from error
         if not np.isfinite(result).all():
             raise CurvatureUnavailable("No curvature: the Hessian-vector product is not finite (NaN or Inf).")
         return result
@@ -157,7 +157,7 @@ class HessianProduct:
                 # Loops in forward mode fail only here.
                 concrete(tf.zeros((self.size,), self._dtype))
             except Exception as error:  # noqa: BLE001 - whatever foreign code raises: not applicable
-                failures.append(f"{name}: {_reason(error)}")
+                failures.append(f"{name}: {summary_of(error)}")
             else:
                 self._refuse_silent_rules(concrete.graph)
                 return name, concrete
@@ -352,7 +352,7 @@ def _precision(wide: bool) -> float:
     return 2.0**-10 if coarse and tf.config.list_physical_devices("GPU") else float(np.finfo(np.float32).eps)
 
 
-def _reason(error: Exception) -> str:
+def summary_of(error: Exception) -> str:
     """The first telling line of a foreign error's message, short enough for a sentence."""
     frames = ("Graph execution error", "Exception encountered when calling")
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(frames)]

@@ -23,6 +23,7 @@ from kgrad.capture.curvature import (
     HessianProduct,
     extreme_eigenvalues,
     operations_of,
+    summary_of,
 )
 from kgrad.errors import CaptureError
 
@@ -192,9 +193,7 @@ class Probe:
             layers = _named_layers(self._model, self._layer_names)
             with keras.StatelessScope(collect_losses=True), _recorded(layers) as calls:
                 self._predict(training)
-            # What was computed inside a loop or a branch does not exist out here.
-            graph = tf.compat.v1.get_default_graph()
-            seen[:] = [call for call in calls if call.output.graph is graph]
+            seen[:] = [call for call in calls if _is_reachable(call.output) and _is_reachable(call.inputs)]
             return tf.stack([_statistics(call) for call in seen]) if seen else tf.zeros((0, 6))
 
         concrete = _concrete(forward)
@@ -264,9 +263,17 @@ class Probe:
         loss = self._model._compile_loss
         if loss is None or loss.built:
             return
-        with keras.StatelessScope(collect_losses=True):
-            predicted = self._predict(training=False)
-        loss.build(self._batch[1], predicted)
+
+        def predict() -> Any:
+            with keras.StatelessScope(collect_losses=True):
+                return self._predict(training=False)
+
+        # Traced, not run eagerly: only a trace can be checked before it runs.
+        predicted = _concrete(predict)()
+        try:
+            loss.build(self._batch[1], predicted)
+        except Exception as error:
+            raise CaptureError(f"The probe cannot build this loss: {summary_of(error)}") from error
 
 
 @dataclass(frozen=True)
@@ -313,9 +320,7 @@ def _concrete(function: Callable[[], Any]) -> Any:
     try:
         concrete = tf.function(function, autograph=False).get_concrete_function()
     except Exception as error:  # the model's own code can raise anything
-        lines = str(error).strip().splitlines() or [""]
-        message = f"The probe cannot run this model: {type(error).__name__}: {lines[0][:200]}"
-        raise CaptureError(message) from error
+        raise CaptureError(f"The probe cannot run this model: {summary_of(error)}") from error
     operations = operations_of(concrete.graph)
     writing = {o for o in operations if o.startswith(_WRITING) and not o.startswith(_HARMLESS)}
     if writing:
@@ -409,6 +414,11 @@ def _replaced(layer: Any, attribute: str, value: Any) -> Iterator[None]:
     finally:
         del own[attribute]
         own.update(before)
+
+
+def _is_reachable(tensor: Any) -> bool:
+    """Whether the tensor exists in the graph being traced, and not in a loop or branch inside it."""
+    return not tf.is_symbolic_tensor(tensor) or tensor.graph is tf.compat.v1.get_default_graph()
 
 
 def _is_measurable(leaf: Any) -> bool:

@@ -1,0 +1,529 @@
+"""The probe: right numbers, bounded memory, and nothing of the training touched."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kgrad.capture.curvature import Curvature, CurvatureUnavailable, HessianProduct, extreme_eigenvalues
+from kgrad.capture.probe import ActivationStatistics, Probe
+from kgrad.errors import CaptureError
+
+LAYERS = keras.layers
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    keras.utils.set_random_seed(0)
+
+
+def rows_of(count: int, width: int = 6) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(count, width)).astype(np.float32)
+
+
+def busy_model() -> keras.Model:
+    """Whatever keeps state: moving statistics, dropout seeds, metrics, Adam's moments."""
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            LAYERS.GaussianNoise(0.1),
+            LAYERS.Dense(8, "relu", kernel_regularizer="l2", activity_regularizer="l2"),
+            LAYERS.BatchNormalization(),
+            LAYERS.Dropout(0.5),
+            LAYERS.SpectralNormalization(LAYERS.Dense(8, "tanh")),
+            LAYERS.Dense(3, "softmax"),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def state_of(model: keras.Model) -> list[bytes]:
+    """Every number that training reads or writes, and the random generators of Python and numpy."""
+    seeds = [v for layer in model._flatten_layers() for g in layer._seed_generators for v in [g.state]]
+    variables = [*model.variables, *model.optimizer.variables, *model.metrics_variables, *seeds]
+    random_states = [repr(random.getstate()).encode(), repr(np.random.get_state()).encode()]
+    return [np.asarray(v).tobytes() for v in variables] + random_states
+
+
+def test_state_is_the_same_bit_for_bit_after_every_method() -> None:
+    model, x, labels = busy_model(), rows_of(32), np.arange(32) % 3
+    model.fit(x, labels, verbose=0)
+    before = state_of(model)
+    assert len(before) > 30
+    probe = Probe(model, x, labels)
+    for training in (True, False):
+        probe.activation_statistics(training)
+        probe.gradient_profile(training)
+    probe.curvature(5)
+    assert state_of(model) == before
+    assert not any("call" in vars(layer) for layer in model._flatten_layers())
+    # The drawn seeds are what dropout used: without state of its own the probe repeats itself.
+    assert probe.gradient_profile() == probe.gradient_profile()
+    model.fit(x, labels, verbose=0)
+    assert state_of(model) != before
+
+
+TRAINING = """
+import json, sys
+import keras, numpy as np, tensorflow as tf
+from kgrad.capture.probe import Probe
+
+tf.config.experimental.enable_op_determinism()
+
+def build(kind):
+    L = keras.layers
+    if kind == "two outputs":
+        i = keras.Input((6,))
+        h = L.Dropout(0.3)(L.Dense(8, "relu", kernel_regularizer="l2")(i))
+        model = keras.Model(i, {"a": L.Dense(3, name="a")(h), "b": L.Dense(1, name="b")(h)})
+        model.compile("adam", {"a": keras.losses.SparseCategoricalCrossentropy(True), "b": "mse"}, metrics={"b": ["mae"]})
+        return model
+    model = keras.Sequential([keras.Input((6,)), L.Dense(8, "relu"), L.BatchNormalization(), L.Dropout(0.5), L.Dense(3)])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(True), metrics=["accuracy"],
+                  run_eagerly=kind == "eager")
+    return model
+
+class Probing(keras.callbacks.Callback):
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y, self.probe, self.taken = x, y, None, 0
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.probe is None:
+            self.probe = Probe(self.model, self.x, self.y, max_rows=16)
+        if batch in (0, 3):
+            self.probe.activation_statistics()
+            self.probe.gradient_profile()
+            self.probe.curvature(3)
+            self.taken += 1
+
+def train(kind, probing):
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(3)
+    g = np.random.default_rng(0)
+    x, labels = g.normal(size=(64, 6)).astype("float32"), g.integers(0, 3, 64)
+    y = {"a": labels, "b": x[:, :1]} if kind == "two outputs" else labels
+    model = build(kind)
+    callbacks = [Probing(x, y)] if probing else []
+    history = model.fit(x, y, batch_size=8, epochs=2, verbose=0, callbacks=callbacks)
+    assert not probing or callbacks[0].taken == 4
+    state = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+    return {"state": [np.asarray(v).tobytes().hex() for v in state], "history": history.history}
+
+print(json.dumps({kind: train(kind, False) == train(kind, True) for kind in ("plain", "two outputs", "eager")}))
+first, second = train("plain", False), train("two outputs", False)
+assert first != second
+"""
+
+
+def test_training_with_a_probe_in_the_middle_gives_the_same_bits() -> None:
+    """In a process of its own: op determinism cannot be switched off again."""
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", TRAINING], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    same = json.loads(done.stdout.strip().splitlines()[-1])
+    assert same == {"plain": True, "two outputs": True, "eager": True}
+
+
+def by_layer(rows: list[ActivationStatistics]) -> dict[str, ActivationStatistics]:
+    return {row.layer: row for row in rows}
+
+
+def test_activation_statistics_are_those_of_the_layers_outputs() -> None:
+    x = 3 * rows_of(40)
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            LAYERS.Dense(5, "tanh", name="t"),
+            LAYERS.Dense(
+                5, "sigmoid", name="s", kernel_initializer=keras.initializers.RandomNormal(stddev=5)
+            ),
+            LAYERS.Dense(4, "softmax", name="p"),
+            LAYERS.Dense(3, name="l"),
+        ]
+    )
+    rows = by_layer(Probe(model, x).activation_statistics())
+    assert list(rows) == ["t", "s", "p", "l"]
+    outputs, value = {}, x
+    for layer in model.layers:
+        kernel, bias = layer.get_weights()
+        before = value @ kernel + bias
+        value = np.asarray(layer.activation(before))
+        outputs[layer.name] = (before, value)
+    for name, (before, after) in outputs.items():
+        assert rows[name].mean == pytest.approx(after.mean(), abs=1e-5)
+        assert rows[name].std == pytest.approx(after.std(), abs=1e-5)
+        assert rows[name].dead_fraction is None
+        if name != "l":
+            assert rows[name].pre_mean == pytest.approx(before.mean(), abs=1e-5)
+            assert rows[name].pre_std == pytest.approx(before.std(), rel=1e-5)
+    tanh, sigmoid = outputs["t"][1], outputs["s"][1]
+    assert rows["t"].saturated_fraction == pytest.approx((np.abs(tanh) > 0.99).mean())
+    assert rows["s"].saturated_fraction == pytest.approx(((sigmoid < 0.01) | (sigmoid > 0.99)).mean())
+    assert min(rows["t"].saturated_fraction, rows["s"].saturated_fraction) > 0.05
+    assert rows["p"].saturated_fraction is None
+    assert (rows["l"].activation, rows["l"].pre_mean) == ("linear", None)
+
+
+def test_dead_units_are_those_that_are_zero_for_every_row_and_position() -> None:
+    inputs = keras.Input((8, 8, 2))
+    dense_like = LAYERS.Conv2D(4, 3, activation="relu", name="own")(inputs)
+    model = keras.Model(inputs, LAYERS.ReLU(name="layer")(LAYERS.Conv2D(5, 3, name="linear")(dense_like)))
+    own, linear = model.get_layer("own"), model.get_layer("linear")
+    own.bias.assign([0.0, -100.0, -100.0, 0.0])
+    linear.bias.assign([-100.0, 0.0, 0.0, 0.0, 0.0])
+    x = np.random.default_rng(0).normal(size=(6, 8, 8, 2)).astype(np.float32)
+    rows = by_layer(Probe(model, x).activation_statistics())
+    assert rows["own"].dead_fraction == 0.5
+    assert rows["layer"].dead_fraction == pytest.approx(0.2)
+    assert rows["linear"].dead_fraction is None
+    # One row in which a unit is alive is enough.
+    own.bias.assign([0.0, -100.0, -100.0, 0.0])
+    own.kernel.assign(tf.tensor_scatter_nd_update(own.kernel.value, [[0, 0, 0, 1]], [1000.0]))
+    assert by_layer(Probe(model, x).activation_statistics())["own"].dead_fraction == 0.25
+
+
+def test_nested_and_shared_layers_have_their_names_and_calls() -> None:
+    inner = keras.Sequential([keras.Input((4,)), LAYERS.Dense(4, "relu", name="d")], name="encoder")
+    inputs = keras.Input((4,))
+    shared = LAYERS.Dense(4, "tanh", name="shared")
+    model = keras.Model(inputs, shared(inner(shared(inputs))))
+    rows = Probe(model, rows_of(8, 4)).activation_statistics()
+    assert [(row.layer, row.call) for row in rows] == [("shared", 0), ("encoder/d", 0), ("shared", 1)]
+    assert rows[0].mean != rows[2].mean
+    names = {id(shared): "mine"}
+    assert Probe(model, rows_of(8, 4), layer_names=names).activation_statistics()[0].layer == "mine"
+
+
+class Subclassed(keras.Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = LAYERS.Dense(4, "relu", name="same"), LAYERS.Dense(1, name="same")
+
+    def call(self, inputs: Any) -> Any:
+        return self.second(self.first(inputs))
+
+
+def test_subclassed_model_shows_its_layers() -> None:
+    model = Subclassed()
+    model(rows_of(8))
+    rows = Probe(model, rows_of(8)).activation_statistics()
+    assert [row.layer for row in rows] == ["same", "same#2"]
+
+
+def test_recurrent_layers_show_their_output_and_not_what_is_inside_the_loop() -> None:
+    model = keras.Sequential([keras.Input((5, 3)), LAYERS.LSTM(4, name="lstm"), LAYERS.Dense(1, name="d")])
+    x = np.random.default_rng(0).normal(size=(8, 5, 3)).astype(np.float32)
+    rows = by_layer(Probe(model, x).activation_statistics())
+    assert list(rows) == ["lstm", "d"]
+    # Its output is a product of a sigmoid and a tanh: no activation's range to saturate.
+    assert (rows["lstm"].activation, rows["lstm"].saturated_fraction) == (None, None)
+    assert rows["lstm"].std == pytest.approx(np.asarray(model.layers[0](x)).std(), rel=1e-5)
+
+
+def test_training_mode_is_what_the_training_step_sees() -> None:
+    model = keras.Sequential([keras.Input((6,)), LAYERS.BatchNormalization(name="b"), LAYERS.Dense(2)])
+    probe = Probe(model, 5 + 3 * rows_of(64))
+    assert probe.activation_statistics(training=True)[0].mean == pytest.approx(0, abs=1e-5)
+    assert probe.activation_statistics(training=False)[0].mean == pytest.approx(5, abs=0.5)
+
+
+def test_layers_are_put_back_when_the_model_fails() -> None:
+    class Failing(Subclassed):
+        broken = False
+
+        def call(self, inputs: Any) -> Any:
+            if self.broken:
+                raise RuntimeError("no luck today")
+            return super().call(inputs)
+
+    model = Failing()
+    model(rows_of(8))
+    model.broken = True
+    activation = model.first.activation
+    with pytest.raises(CaptureError, match="no luck today"):
+        Probe(model, rows_of(8)).activation_statistics()
+    assert "call" not in vars(model.first)
+    assert model.first.activation is activation
+
+
+def test_model_that_writes_state_of_its_own_is_refused_before_it_runs() -> None:
+    class Counting(Subclassed):
+        def __init__(self) -> None:
+            super().__init__()
+            self.count = tf.Variable(0.0, trainable=False)
+
+        def call(self, inputs: Any) -> Any:
+            self.count.assign_add(1.0)
+            return super().call(inputs)
+
+    model = Counting()
+    model(rows_of(8))
+    model.compile("sgd", "mse")
+    probe = Probe(model, rows_of(8), np.zeros((8, 1)))
+    for method in (probe.activation_statistics, probe.gradient_profile, probe.curvature):
+        with pytest.raises(CaptureError, match="AssignAddVariableOp"):
+            method()
+    assert float(model.count) == 1
+
+
+def test_random_generator_outside_keras_is_refused() -> None:
+    generator = tf.random.Generator.from_seed(1)
+
+    class Drawing(Subclassed):
+        def call(self, inputs: Any) -> Any:
+            return super().call(inputs) + generator.normal((1,))
+
+    model = Drawing()
+    model(rows_of(8))
+    state = generator.state.numpy()
+    with pytest.raises(CaptureError, match="would disturb"):
+        Probe(model, rows_of(8)).activation_statistics()
+    np.testing.assert_array_equal(generator.state, state)
+
+
+def test_memory_is_bounded_and_the_rows_are_spread_over_the_batch() -> None:
+    model = keras.Sequential([keras.Input((6,)), LAYERS.Dense(1)])
+    x = np.repeat(np.arange(1000, dtype=np.float32)[:, None], 6, axis=1)
+    y = np.zeros((1000, 1), np.float32)
+    probe = Probe(model, x, y, max_rows=11)
+    assert (probe.rows, probe.nbytes) == (11, 11 * 28)
+    kept = probe._batch[0].numpy()[:, 0]
+    np.testing.assert_allclose(np.diff(kept), 100, atol=1)
+    assert (kept[0], kept[-1]) == (0, 999)
+    small = Probe(model, x, y, max_bytes=28 * 7 + 5)
+    assert (small.rows, small.nbytes) == (7, 28 * 7)
+    x[:] = -1
+    assert probe._batch[0].numpy().min() == 0
+    nested = Probe(model, {"a": x, "b": [tf.constant(x)]}, None, max_rows=3)
+    assert (nested.rows, nested.nbytes) == (3, 3 * 48)
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "message"),
+    [
+        (rows_of(4), {"max_bytes": 10}, "one takes 24 bytes"),
+        (rows_of(4), {"max_rows": 0}, "keeps no row"),
+        (rows_of(0), {}, "common number of rows"),
+        ([rows_of(4), rows_of(5)], {}, r"common number of rows, and have \[4, 5\]"),
+        (np.float32(1.0), {}, "common number of rows"),
+        (tf.ragged.constant([[1.0], [1.0, 2.0]]), {}, "ragged"),
+        (tf.sparse.from_dense(rows_of(4)), {}, "sparse"),
+    ],
+)
+def test_batches_that_cannot_be_cut_are_refused(x: Any, options: dict[str, int], message: str) -> None:
+    model = keras.Sequential([keras.Input((6,)), LAYERS.Dense(1)])
+    with pytest.raises(CaptureError, match=message):
+        Probe(model, x, **options)
+
+
+def test_unbuilt_model_is_refused() -> None:
+    with pytest.raises(CaptureError, match="built model"):
+        Probe(Subclassed(), rows_of(4))
+
+
+def test_gradient_profile_is_that_of_a_tape() -> None:
+    tokens = np.array([[1, 1, 2, 1], [2, 2, 2, 0]])
+    model = keras.Sequential(
+        [
+            keras.Input((4,), dtype="int32"),
+            LAYERS.Embedding(5, 3, embeddings_regularizer="l2"),
+            LAYERS.Flatten(),
+            LAYERS.Dense(2, activity_regularizer="l2"),
+        ]
+    )
+    model.compile("sgd", "mse")
+    y, weights = np.ones((2, 2)), np.array([1.0, 3.0])
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(tokens, y, model(tokens), weights)
+    gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
+    profile = Probe(model, tokens, y, weights).gradient_profile()
+    assert list(profile) == [v.path for v in model.trainable_variables]
+    for norm, gradient in zip(profile.values(), gradients, strict=True):
+        assert norm == pytest.approx(np.linalg.norm(tf.convert_to_tensor(gradient)), rel=1e-5)
+
+
+def test_gradient_profile_tells_unconnected_from_vanished_and_equal_paths_apart() -> None:
+    class Model(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused = LAYERS.Dense(1, name="d"), LAYERS.Dense(1, name="d")
+
+        def call(self, inputs: Any) -> Any:
+            self.unused(inputs)
+            return 1e-30 * self.used(inputs)
+
+    model = Model()
+    model(rows_of(8))
+    model.compile("sgd", "mse")
+    profile = Probe(model, rows_of(8), np.ones((8, 1))).gradient_profile()
+    paths = [v.path for v in model.trainable_variables]
+    assert paths[0] == paths[2]
+    assert list(profile) == [paths[0], paths[1], f"{paths[0]}#2", f"{paths[1]}#2"]
+    assert profile[f"{paths[0]}#2"] is None
+    # Its square, 1e-60, does not exist in float32.
+    assert profile[paths[1]] == pytest.approx(2e-30, rel=1e-3)
+
+
+def linear_model(**options: Any) -> tuple[keras.Model, np.ndarray, np.ndarray]:
+    """A model whose Hessian is known: 2/n X'X for the mean squared error of one linear unit."""
+    model = keras.Sequential([keras.Input((6,)), LAYERS.Dense(1, use_bias=False, **options)])
+    model.compile("sgd", "mse")
+    return model, rows_of(50), np.zeros((50, 1))
+
+
+def test_curvature_of_a_linear_model() -> None:
+    model, x, y = linear_model()
+    curvature = Probe(model, x, y).curvature()
+    eigenvalues = np.linalg.eigvalsh(2 * x.T @ x / 50)
+    assert abs(curvature.smallest - eigenvalues[0]) <= curvature.smallest_error < 1e-5
+    assert abs(curvature.largest - eigenvalues[-1]) <= curvature.largest_error < 1e-5
+    assert (curvature.iterations, curvature.products, curvature.parameters) == (6, 8, 6)
+
+
+def test_curvature_counts_sample_weights_and_regularization() -> None:
+    plain, x, y = linear_model()
+    weights = np.linspace(0, 2, 50)
+    weighted = Probe(plain, x, y, weights).curvature()
+    own = HessianProduct(lambda: plain.compute_loss(x, y, plain(x), weights), plain.trainable_variables)
+    assert weighted.largest == pytest.approx(extreme_eigenvalues(own).largest, rel=1e-4)
+    unweighted = Probe(plain, x, y).curvature()
+    assert weighted.largest != pytest.approx(unweighted.largest, rel=1e-3)
+    regularized_model, x, y = linear_model(kernel_regularizer=keras.regularizers.L2(0.25))
+    regularized = Probe(regularized_model, x, y).curvature()
+    assert regularized.smallest == pytest.approx(unweighted.smallest + 0.5, rel=1e-4)
+
+
+def test_curvature_follows_weights_and_compile() -> None:
+    model = keras.Sequential([keras.Input((6,)), LAYERS.Dense(4, "tanh"), LAYERS.Dense(1)])
+    x, y = rows_of(30), np.ones((30, 1))
+    model.compile("sgd", "mse")
+    probe = Probe(model, x, y)
+    first = probe.curvature()
+    assert probe.curvature() == first
+    model.fit(x, y, epochs=3, verbose=0)
+    moved = probe.curvature()
+    assert moved != first
+    model.compile("sgd", keras.losses.Huber())
+    assert probe.curvature() != moved
+    model.layers[0].trainable = False
+    model.compile("sgd", "mse")
+    assert probe.curvature().parameters == 5
+
+
+def test_curvature_is_of_the_loss_without_dropout() -> None:
+    x, labels = rows_of(32), np.arange(32) % 3
+    model = keras.Sequential([keras.Input((6,)), LAYERS.Dropout(0.9), LAYERS.Dense(3, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    twin = keras.Sequential([keras.Input((6,)), LAYERS.Dense(3, "softmax")])
+    twin.set_weights(model.get_weights())
+    twin.compile("sgd", "sparse_categorical_crossentropy")
+    expected = Probe(twin, x, labels).curvature()
+    assert Probe(model, x, labels).curvature().largest == pytest.approx(expected.largest, rel=1e-5)
+
+
+def test_saddle_of_a_linear_network_is_seen_and_training_leaves_it() -> None:
+    zeros = {"kernel_initializer": "zeros", "use_bias": False}
+    model = keras.Sequential([keras.Input((6,)), LAYERS.Dense(4, **zeros), LAYERS.Dense(2, **zeros)])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    x = rows_of(64)
+    y = x[:, :2]
+    probe = Probe(model, x, y)
+    assert set(probe.gradient_profile().values()) == {0.0}
+    curvature = probe.curvature()
+    # The loss averages over 64 rows and 2 outputs.
+    singular = np.linalg.svd(2 * x.T @ y / (64 * 2), compute_uv=False)
+    assert curvature.smallest == pytest.approx(-singular[0], abs=curvature.smallest_error)
+    assert curvature.smallest + curvature.smallest_error < 0 < curvature.largest - curvature.largest_error
+
+
+def test_several_outputs_before_any_fit() -> None:
+    inputs = keras.Input((6,))
+    hidden = LAYERS.Dense(4, "tanh")(inputs)
+    model = keras.Model(
+        inputs, {"a": LAYERS.Dense(1, name="a")(hidden), "b": LAYERS.Dense(1, name="b")(hidden)}
+    )
+    model.compile("sgd", {"a": "mse", "b": "mae"})
+    x = rows_of(16)
+    y = {"a": x[:, :1], "b": x[:, 1:2]}
+    curvature = Probe(model, x, y).curvature()
+
+    def loss() -> Any:
+        outputs = model(x)
+        return tf.reduce_mean((outputs["a"] - y["a"]) ** 2) + tf.reduce_mean(tf.abs(outputs["b"] - y["b"]))
+
+    expected = extreme_eigenvalues(HessianProduct(loss, model.trainable_variables))
+    assert curvature.largest == pytest.approx(expected.largest, rel=1e-4)
+    assert curvature.smallest == pytest.approx(expected.smallest, rel=1e-4)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_is_refused_or_given_with_its_error(policy: str) -> None:
+    x, labels = rows_of(32), np.arange(32) % 3
+    models = []
+    for dtype in ("float32", policy):
+        layers = [LAYERS.Dense(8, "tanh", dtype=dtype), LAYERS.Dense(3, "softmax", dtype=dtype)]
+        models.append(keras.Sequential([keras.Input((6,)), *layers]))
+        models[-1].compile("sgd", "sparse_categorical_crossentropy")
+    models[1].set_weights(models[0].get_weights())
+    if policy == "mixed_float16":
+        with pytest.raises(CurvatureUnavailable, match="float16"):
+            Probe(models[1], x, labels).curvature()
+        return
+    true, coarse = (Probe(model, x, labels).curvature(60) for model in models)
+    for end in ("smallest", "largest"):
+        difference = abs(getattr(true, end) - getattr(coarse, end))
+        assert 1e-6 < difference <= getattr(coarse, f"{end}_error") < 0.1 * coarse.largest
+
+
+def test_model_without_a_loss_is_refused_with_kerass_own_reason() -> None:
+    _, x, y = linear_model()
+    model = keras.Sequential([keras.Input((6,)), LAYERS.Dense(1)])
+    model.compile("sgd")
+    for method in (Probe(model, x, y).curvature, Probe(model, x, y).gradient_profile):
+        with pytest.raises(CaptureError, match="No loss to compute"):
+            method()
+    assert Probe(model, x).activation_statistics()
+
+
+def test_frozen_model_has_no_curvature() -> None:
+    model, x, y = linear_model()
+    model.trainable = False
+    model.compile("sgd", "mse")
+    probe = Probe(model, x, y)
+    assert probe.gradient_profile() == {}
+    with pytest.raises(CurvatureUnavailable, match="no trainable variable"):
+        probe.curvature()
+
+
+@pytest.mark.parametrize("kind", ["embedding and lstm", "attention", "convolution"])
+def test_architectures_have_curvature(kind: str) -> None:
+    generator = np.random.default_rng(0)
+    x: np.ndarray
+    if kind == "convolution":
+        x = generator.normal(size=(8, 8, 8, 2)).astype(np.float32)
+        layers = [LAYERS.Conv2D(3, 3, activation="relu"), LAYERS.BatchNormalization(), LAYERS.Flatten()]
+    else:
+        x = generator.integers(0, 9, (8, 5))
+        layers = [LAYERS.Embedding(9, 4, mask_zero=kind != "attention")]
+        layers.append(LAYERS.LSTM(3) if kind != "attention" else LAYERS.GlobalAveragePooling1D())
+    inputs = keras.Input(x.shape[1:], dtype=x.dtype.name)
+    hidden = layers[0](inputs)
+    if kind == "attention":
+        hidden = LAYERS.LayerNormalization()(LAYERS.MultiHeadAttention(2, 3)(hidden, hidden) + hidden)
+    for layer in layers[1:]:
+        hidden = layer(hidden)
+    model = keras.Model(inputs, LAYERS.Dense(2, "softmax")(hidden))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    curvature = Probe(model, x, np.arange(8) % 2).curvature(10)
+    assert isinstance(curvature, Curvature)
+    assert curvature.largest - curvature.largest_error > 0
