@@ -11,7 +11,7 @@ from kgrad.log.reader import read_run
 from kgrad.log.run_log import RunLog
 from kgrad.prescription import Prescription, prescribe
 
-__all__ = ["FORMATS", "Examination", "examine", "read_run", "render", "write_report"]
+__all__ = ["FORMATS", "Examination", "examine", "read_run", "render", "write_report", "write_text"]
 
 FORMATS = ("html", "json", "text")
 
@@ -84,10 +84,19 @@ def write_report(examination: Examination, place: str | os.PathLike[str]) -> Pat
     Raises:
         KgradError: the file cannot be written.
     """
+    return write_text(place, render(examination))
+
+
+def write_text(place: str | os.PathLike[str], text: str) -> Path:
+    """Writes a file, with the folders above it, and returns where.
+
+    Raises:
+        KgradError: the file cannot be written.
+    """
     path = Path(place)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render(examination), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise KgradError(f"cannot write the report to {path}: {error.strerror or error}") from error
+        raise KgradError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
     return path

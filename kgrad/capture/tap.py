@@ -136,7 +136,9 @@ class Tap:
         self._applied.assign(tf.reduce_sum(squares))
         return clipped
 
-    def _apply(self, original: Callable[..., Any], gradients: Sequence[Any], variables: Any = None, **kw: Any) -> Any:
+    def _apply(
+        self, original: Callable[..., Any], gradients: Sequence[Any], variables: Any = None, **kw: Any
+    ) -> Any:
         gradients = list(gradients)
         variables = kw.pop("trainable_variables", variables)
         owners = list(variables if variables is not None else self._outer._trainable_variables)
@@ -144,11 +146,18 @@ class Tap:
         scale = self._scale()
         count = tf.convert_to_tensor(self._inner.iterations)
         result = original(gradients, owners)
-        self._record(gradients, owners, before, scale, tf.equal(count, tf.convert_to_tensor(self._inner.iterations)))
+        self._record(
+            gradients, owners, before, scale, tf.equal(count, tf.convert_to_tensor(self._inner.iterations))
+        )
         return result
 
     def _record(
-        self, gradients: list[Any], owners: list[Any], before: list[tf.Tensor], scale: tf.Tensor, skipped: tf.Tensor
+        self,
+        gradients: list[Any],
+        owners: list[Any],
+        before: list[tf.Tensor],
+        scale: tf.Tensor,
+        skipped: tf.Tensor,
     ) -> None:
         parts = statistics.gradient_parts([None if g is None else statistics.dense(g) for g in gradients])
         change = [tf.convert_to_tensor(variable) - old for variable, old in zip(owners, before, strict=True)]
@@ -161,7 +170,9 @@ class Tap:
         self._loss = None
         applied = _NAN if self._applied is None else self._applied
         rate = self._inner.learning_rate
-        return tf.stack([tf.reshape(tf.cast(v, tf.float32), []) for v in (loss, rate, scale, applied, skipped)])
+        return tf.stack(
+            [tf.reshape(tf.cast(v, tf.float32), []) for v in (loss, rate, scale, applied, skipped)]
+        )
 
     def _scale(self) -> tf.Tensor:
         dynamic = getattr(self._outer, "dynamic_scale", None)
@@ -190,4 +201,8 @@ def _series(header: dict[str, NDArray[Any]], taken: dict[str, NDArray[Any]]) -> 
         total = np.sqrt(np.sum(np.where(unconnected, 0.0, norms) ** 2, axis=1))
         applied = np.sqrt(2.0 * header["half_applied"])
     series = {name: header[name] for name in ("loss", "learning_rate", "loss_scale", "skipped")}
-    return {**series, "global_norm": total, "applied_global_norm": np.where(np.isnan(applied), total, applied)}
+    return {
+        **series,
+        "global_norm": total,
+        "applied_global_norm": np.where(np.isnan(applied), total, applied),
+    }

@@ -28,10 +28,15 @@ def structure_of(model: keras.Model, variables: Sequence[Any]) -> Structure:
     names = _unique([path for path, _ in layers])
     name_of = {id(layer): name for name, (_, layer) in zip(names, layers, strict=True)}
     described = tuple(
-        _describe(layer, name, depth, name_of) for depth, (name, (_, layer)) in enumerate(zip(names, layers, strict=True))
+        _describe(layer, name, depth, name_of)
+        for depth, (name, (_, layer)) in enumerate(zip(names, layers, strict=True))
     )
     return Structure(
-        model.name, _kind(model), described, _variables(variables, layers, name_of, model.name), model.count_params()
+        model.name,
+        _kind(model),
+        described,
+        _variables(variables, layers, name_of, model.name),
+        model.count_params(),
     )
 
 
@@ -68,12 +73,19 @@ def _walk(owner: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 def _children(owner: Any) -> list[Any]:
     if hasattr(owner, "_operations_by_depth"):
         ranks = sorted(owner._operations_by_depth, reverse=True)
-        return [op for rank in ranks for op in owner._operations_by_depth[rank] if isinstance(op, keras.layers.Layer)]
+        return [
+            op
+            for rank in ranks
+            for op in owner._operations_by_depth[rank]
+            if isinstance(op, keras.layers.Layer)
+        ]
     return [layer for layer in getattr(owner, "layers", None) or owner._layers if not _is_internal(layer)]
 
 
 def _is_internal(layer: Any) -> bool:
-    return isinstance(layer, (keras.metrics.Metric, keras.losses.Loss)) or not isinstance(layer, keras.layers.Layer)
+    return isinstance(layer, (keras.metrics.Metric, keras.losses.Loss)) or not isinstance(
+        layer, keras.layers.Layer
+    )
 
 
 def _by_creation(layers: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -100,7 +112,9 @@ def _describe(layer: Any, name: str, depth: int, name_of: dict[int, str]) -> Lay
         activation=_activation(layer, config),
         units=shape[-1] if shape is not None and len(shape) else getattr(layer, "units", None),
         inbound=tuple(dict.fromkeys(_inbound(layer, name_of))),
-        parameters=sum(_size(weight) for weight in layer._trainable_variables + layer._non_trainable_variables),
+        parameters=sum(
+            _size(weight) for weight in layer._trainable_variables + layer._non_trainable_variables
+        ),
         trainable=bool(layer.trainable),
         config=config,
     )
@@ -151,7 +165,11 @@ def plain(value: Any) -> Any:
 def _variables(
     variables: Sequence[Any], layers: list[tuple[str, Any]], name_of: dict[int, str], model_name: str
 ) -> tuple[Variable, ...]:
-    owner = {id(weight): (rank, layer) for rank, (_, layer) in reversed(list(enumerate(layers))) for weight in layer.weights}
+    owner = {
+        id(weight): (rank, layer)
+        for rank, (_, layer) in reversed(list(enumerate(layers)))
+        for weight in layer.weights
+    }
     for rank, (_, layer) in enumerate(layers):  # the layer's own weights win over those of its sublayers
         owner.update({id(weight): (rank, layer) for weight in layer._trainable_variables})
     ranked = []
@@ -169,7 +187,12 @@ def _variable(variable: Any, name: str, owner: str, layer: Any) -> Variable:
     described = keras.saving.serialize_keras_object(initializer) if initializer is not None else None
     entry = plain(described)
     return Variable(
-        name, owner, role, tuple(variable.shape), str(variable.dtype), entry if isinstance(entry, dict) else None
+        name,
+        owner,
+        role,
+        tuple(variable.shape),
+        str(variable.dtype),
+        entry if isinstance(entry, dict) else None,
     )
 
 

@@ -55,7 +55,9 @@ def _exploding() -> keras.Model:
         [
             keras.Input((64,)),
             layers.Reshape((8, 8)),
-            layers.SimpleRNN(64, activation="relu", recurrent_initializer=initializers.RandomNormal(stddev=0.4)),
+            layers.SimpleRNN(
+                64, activation="relu", recurrent_initializer=initializers.RandomNormal(stddev=0.4)
+            ),
             layers.Dense(10, activation="softmax"),
         ],
         name="exploding",
@@ -64,7 +66,9 @@ def _exploding() -> keras.Model:
 
 def _plateau() -> keras.Model:
     """Small weights in every layer: the start lies on a flat stretch that SGD needs long to leave."""
-    return _dense_network("plateau", 5, "tanh", kernel_initializer=lambda: initializers.RandomNormal(stddev=0.03))
+    return _dense_network(
+        "plateau", 5, "tanh", kernel_initializer=lambda: initializers.RandomNormal(stddev=0.03)
+    )
 
 
 def _dead_relu() -> keras.Model:
@@ -86,10 +90,25 @@ def _healthy() -> keras.Model:
 STORIES = {
     story.name: story
     for story in (
-        Story("vanishing", "ten sigmoid layers under small random weights", _vanishing, lambda: optimizers.Adam(1e-3)),
-        Story("exploding", "a recurrent ReLU network with large weights", _exploding, lambda: optimizers.SGD(0.03), 10),
-        Story("plateau", "five tanh layers that start on a flat stretch", _plateau, lambda: optimizers.SGD(0.1)),
-        Story("dead-relu", "ReLU layers whose biases start at -1.5", _dead_relu, lambda: optimizers.Adam(1e-3)),
+        Story(
+            "vanishing",
+            "ten sigmoid layers under small random weights",
+            _vanishing,
+            lambda: optimizers.Adam(1e-3),
+        ),
+        Story(
+            "exploding",
+            "a recurrent ReLU network with large weights",
+            _exploding,
+            lambda: optimizers.SGD(0.03),
+            10,
+        ),
+        Story(
+            "plateau", "five tanh layers that start on a flat stretch", _plateau, lambda: optimizers.SGD(0.1)
+        ),
+        Story(
+            "dead-relu", "ReLU layers whose biases start at -1.5", _dead_relu, lambda: optimizers.Adam(1e-3)
+        ),
         Story("healthy", "three ReLU layers, He-initialized, Adam", _healthy, lambda: optimizers.Adam(1e-3)),
     )
 }

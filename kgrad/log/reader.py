@@ -39,7 +39,9 @@ def read_run(path: str | os.PathLike[str]) -> RunLog:
         structure = Structure.from_dict(info["model"])
         info["status"] = _status(info)
     except (KeyError, TypeError, AttributeError) as error:
-        raise DamagedRunError(f"{store.url}/{schema.RUN_FILE} lacks {error}; the file was changed or cut") from error
+        raise DamagedRunError(
+            f"{store.url}/{schema.RUN_FILE} lacks {error}; the file was changed or cut"
+        ) from error
     series = _read_parts(store, schema.STEPS)
     steps = _steps(series)
     columns = _series(series, steps) | _statistics(_read_parts(store, schema.GRADIENTS), steps, structure)
@@ -66,7 +68,9 @@ def _read_info(store: Store) -> dict[str, Any]:
 
 def _not_found(store: Store) -> str:
     if not store.exists():
-        return f"there is no folder {store.url!r}; give the path of a run folder, as printed at the end of fit"
+        return (
+            f"there is no folder {store.url!r}; give the path of a run folder, as printed at the end of fit"
+        )
     if not store.is_folder():
         return f"{store.url!r} is a file; give the path of a run folder, the one that holds {schema.RUN_FILE}"
     return f"{store.url!r} holds no {schema.RUN_FILE}, so it is no run folder; runs are usually under runs/"
@@ -151,4 +155,6 @@ def _read_epochs(store: Store) -> dict[str, FloatArray]:
     if not store.exists(schema.EPOCHS_FILE):
         return {}
     table = _read_table(store, schema.EPOCHS_FILE)
-    return {name: _floats(table[name]) for name in table.column_names if pa.types.is_primitive(table[name].type)}
+    return {
+        name: _floats(table[name]) for name in table.column_names if pa.types.is_primitive(table[name].type)
+    }

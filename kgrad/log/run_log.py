@@ -53,7 +53,9 @@ class RunLog:
             return self.columns[column]
         except KeyError:
             held = ", ".join(sorted(self.columns)) or "none"
-            raise MissingColumnError(f"the run {self.name!r} has no column {column!r}; it has: {held}") from None
+            raise MissingColumnError(
+                f"the run {self.name!r} has no column {column!r}; it has: {held}"
+            ) from None
 
     def __contains__(self, column: object) -> bool:
         """Whether the log holds the column."""
@@ -109,8 +111,8 @@ class RunLog:
             values = [getattr(variable, key) for variable in self.structure.variables]
             label = "variable" if key == "name" else key
             table[label] = pd.Categorical(values * len(self), categories=list(dict.fromkeys(values)))
-        for name, values in self.columns.items():
-            series = values.ravel() if values.ndim == 2 else np.repeat(values, count)
+        for name, column in self.columns.items():
+            series = column.ravel() if column.ndim == 2 else np.repeat(column, count)
             table[name] = series.astype(np.int64) if _is_whole(name, series) else series
         return table
 

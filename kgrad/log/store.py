@@ -9,7 +9,6 @@ import fsspec
 
 from kgrad.errors import RunFolderError
 
-
 # An empty file, made with O_EXCL: whoever makes it owns the folder.
 _CLAIM = ".kgrad"
 
@@ -34,12 +33,13 @@ class Store:
         except (ValueError, ImportError) as error:
             raise RunFolderError(f"cannot open {self.url!r}: {error}") from error
         self.root = self.root.rstrip("/")
-        self.is_local = "file" in (self._files.protocol if isinstance(self._files.protocol, tuple) else (self._files.protocol,))
+        protocol: str | tuple[str, ...] = self._files.protocol
+        self.is_local = "file" in ((protocol,) if isinstance(protocol, str) else protocol)
 
     @property
     def name(self) -> str:
         """The last part of the folder's path."""
-        return self.root.rsplit("/", 1)[-1]
+        return str(self.root).rsplit("/", 1)[-1]
 
     def child(self, name: str) -> str:
         """The full path of a file in the folder."""
@@ -75,7 +75,9 @@ class Store:
         if not self._files.isdir(place):
             return []
         found: list[Any] = self._files.ls(place, detail=False)
-        return sorted(f"{folder}/{str(path).rsplit('/', 1)[-1]}" for path in found if str(path).endswith(suffix))
+        return sorted(
+            f"{folder}/{str(path).rsplit('/', 1)[-1]}" for path in found if str(path).endswith(suffix)
+        )
 
     def remove(self, name: str) -> None:
         """Deletes the file if it is there."""

@@ -176,7 +176,9 @@ class RunWriter:
         if len(parts) < 2:
             return
         tables = [pq.read_table(io.BytesIO(self.store.read(part))) for part in parts]
-        self._write_table(f"{folder}/part-joined-{self._parts:05d}.parquet", pa.concat_tables(tables).unify_dictionaries())
+        self._write_table(
+            f"{folder}/part-joined-{self._parts:05d}.parquet", pa.concat_tables(tables).unify_dictionaries()
+        )
         for part in parts:
             self.store.remove(part)
 

@@ -1,0 +1,76 @@
+"""Trains a story under watch and shows what came of it."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from kgrad import workflow
+from kgrad.capture.monitor import GradientMonitor
+from kgrad.demo.digits import load
+from kgrad.demo.stories import STORIES, Story
+from kgrad.errors import KgradError
+
+
+class _Bar(keras.callbacks.Callback):
+    """A progress bar over epochs, with the loss."""
+
+    def __init__(self, progress: Progress, story: Story) -> None:
+        super().__init__()
+        self._progress = progress
+        self._task = progress.add_task(f"training '{story.name}'", total=story.epochs, loss="")
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Moves the bar."""
+        loss = f"loss {float((logs or {}).get('loss', float('nan'))):.3f}"
+        self._progress.update(self._task, completed=epoch + 1, loss=loss)
+
+
+def find_story(name: str) -> Story:
+    """The story with the given name.
+
+    Raises:
+        KgradError: there is none; the message lists those there are.
+    """
+    if name not in STORIES:
+        raise KgradError(f"there is no story {name!r}; the stories are: {', '.join(STORIES)}")
+    return STORIES[name]
+
+
+def run_story(
+    story: Story,
+    folder: str | os.PathLike[str] = "runs",
+    report: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+) -> tuple[workflow.Examination, Path]:
+    """Trains the story's network on the digits, with the one callback.
+
+    Args:
+        story: what to train.
+        folder: where run folders go.
+        report: where the report goes; `reports/<run>.html` by default.
+        seed: seed of weights and batches.
+
+    Returns:
+        The examination and the path of the report.
+    """
+    x, y = load()
+    model = story.compiled(seed)
+    monitor = GradientMonitor(
+        Path(folder) / story.name.replace("-", "_"), report=False, verbose=0, strict=True
+    )
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns) as progress:
+        bar = _Bar(progress, story)
+        model.fit(x, y, batch_size=32, epochs=story.epochs, verbose=0, callbacks=[monitor, bar])
+    assert monitor.examination is not None
+    place = Path(report) if report else Path("reports") / f"{monitor.examination.log.name}.html"
+    return monitor.examination, workflow.write_report(monitor.examination, place)

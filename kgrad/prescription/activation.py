@@ -1,0 +1,72 @@
+"""The activation knob: units that let the gradient through."""
+
+from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.log.run_log import RunLog
+from kgrad.prescription.code import layers_code
+from kgrad.prescription.gains import initializer
+from kgrad.prescription.prescription import Prescription
+
+# The largest slope of a saturating activation: what a layer at best leaves of the gradient.
+_LARGEST_SLOPE = {"sigmoid": 0.25, "hard_sigmoid": 1 / 6, "tanh": 1.0, "softsign": 1.0}
+_RELU_LIKE = ("relu", "relu6")
+
+
+def prescribe_non_saturating(log: RunLog, finding: Finding) -> Prescription | None:
+    """ReLU with He initialization where hidden layers saturate.
+
+    Source: Glorot, Bordes & Bengio 2011, "Deep Sparse Rectifier Neural Networks"; the slope of a
+    sigmoid is at most 1/4, so `n` layers of it shrink the gradient by `4^-n` at least, at unit weights.
+    """
+    hidden = _hidden(log, tuple(_LARGEST_SLOPE))
+    if not hidden:
+        return None
+    before = _kinds(log, hidden)
+    slope = max(_LARGEST_SLOPE[name] for name in before)
+    return _swap(
+        log,
+        finding,
+        hidden,
+        "relu",
+        f"{', '.join(before)} in {len(hidden)} hidden layers passes at most {slope:g} of the gradient on per layer; "
+        "ReLU passes all of it where it is active.",
+        (Evidence("largest slope of the present activation", slope),),
+    )
+
+
+def prescribe_leaky(log: RunLog, finding: Finding) -> Prescription | None:
+    """Leaky ReLU where units have died: its slope is never zero, so they can come back.
+
+    Source: Maas, Hannun & Ng 2013, "Rectifier Nonlinearities Improve Neural Network Acoustic Models".
+    """
+    dead = [name for name in finding.layers if log.structure.effective_activation(name) in _RELU_LIKE]
+    if not dead:
+        return None
+    why = f"Units of {len(dead)} layers get no gradient at all; a leak of 0.2 lets them come back."
+    return _swap(log, finding, dead, "leaky_relu", why, finding.evidence[:3])
+
+
+def _hidden(log: RunLog, activations: tuple[str, ...]) -> list[str]:
+    """Layers with one of these activations that feed another layer with weights."""
+    weighted = log.structure.weighted_layers[:-1]
+    return [layer.name for layer in weighted if log.structure.effective_activation(layer.name) in activations]
+
+
+def _kinds(log: RunLog, names: list[str]) -> list[str]:
+    return list(dict.fromkeys(str(log.structure.effective_activation(name)) for name in names))
+
+
+def _swap(
+    log: RunLog, finding: Finding, names: list[str], activation: str, why: str, evidence: tuple[Evidence, ...]
+) -> Prescription:
+    changes = {"activation": f'"{activation}"', "kernel_initializer": initializer(activation)}
+    return Prescription(
+        knob="activation",
+        target=tuple(names),
+        before=", ".join(_kinds(log, names)),
+        after=f"{activation} with {initializer(activation)}",
+        why=why,
+        code=layers_code((log.structure.layer(name), changes) for name in names),
+        finding=finding.rule,
+        evidence=evidence,
+        settings={"activation": activation, "kernel_initializer": initializer(activation)},
+    )

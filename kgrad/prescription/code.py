@@ -1,0 +1,126 @@
+"""Lines of Keras code to paste, made from what `run.json` says of the layers and the optimizer."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kgrad.log.structure import Layer
+
+# Arguments that say what a layer is, in the order a person writes them, with Keras' defaults.
+_LAYER_ARGUMENTS: dict[str, Any] = {
+    "units": None,
+    "filters": None,
+    "kernel_size": None,
+    "input_dim": None,
+    "output_dim": None,
+    "strides": (1, None),
+    "padding": "valid",
+    "return_sequences": False,
+    "use_bias": True,
+    "recurrent_dropout": 0.0,
+    "dropout": 0.0,
+}
+_POSITIONAL = ("units", "filters", "kernel_size", "input_dim", "output_dim")
+
+# Keras' defaults of optimizer arguments: what equals them is not worth a line of code.
+_OPTIMIZER_DEFAULTS: dict[str, Any] = {
+    "momentum": 0.0,
+    "nesterov": False,
+    "weight_decay": None,
+    "clipnorm": None,
+    "clipvalue": None,
+    "global_clipnorm": None,
+    "use_ema": False,
+    "ema_momentum": 0.99,
+    "ema_overwrite_frequency": None,
+    "loss_scale_factor": None,
+    "gradient_accumulation_steps": None,
+    "beta_1": 0.9,
+    "beta_2": 0.999,
+    "epsilon": 1e-07,
+    "amsgrad": False,
+    "rho": 0.9,
+    "centered": False,
+    "initial_accumulator_value": 0.1,
+}
+
+
+def number(value: float) -> str:
+    """A number as a person would type it: two significant digits.
+
+    >>> number(0.012345), number(3.0), number(1234.5)
+    ('0.012', '3.0', '1200.0')
+    """
+    return repr(float(f"{value:.2g}"))
+
+
+def layer_code(layer: Layer, **changes: str) -> str:
+    """The line that makes the layer, with some arguments changed.
+
+    Args:
+        layer: the layer as the run describes it.
+        changes: argument -> code of its new value, e.g. `activation='"relu"'`.
+    """
+    given = []
+    for name, default in _LAYER_ARGUMENTS.items():
+        value = layer.config.get(name)
+        if value is None or value == default or (name == "strides" and set(_as_tuple(value)) == {1}):
+            continue
+        text = repr(tuple(value) if isinstance(value, list) else value).replace("'", '"')
+        given.append(text if name in _POSITIONAL else f"{name}={text}")
+    if layer.activation not in (None, "linear") and "activation" not in changes:
+        given.append(f'activation="{layer.activation}"')
+    given += [f"{name}={value}" for name, value in changes.items()]
+    return f"keras.layers.{layer.class_name}({', '.join(given)})"
+
+
+def layers_code(layers: Iterable[tuple[Layer, Mapping[str, str]]]) -> str:
+    """One line per kind of layer, each with a comment that says which layers it is for."""
+    owners: dict[str, list[str]] = {}
+    for layer, changes in layers:
+        owners.setdefault(layer_code(layer, **changes), []).append(layer.name)
+    return "\n".join(f"{line}  # {comment_of(names)}" for line, names in owners.items())
+
+
+def comment_of(names: list[str]) -> str:
+    """The names for a comment: all, or the first and last of many. A name cannot end the comment."""
+    plain = [" ".join(name.split()) for name in names]
+    return ", ".join(plain) if len(plain) <= 4 else f"{plain[0]} ... {plain[-1]}, {len(plain)} layers"
+
+
+def optimizer_code(info: Mapping[str, Any], **changes: float | None) -> str:
+    """The line that makes the run's optimizer, with some arguments changed.
+
+    Args:
+        info: `run.json`.
+        changes: argument -> new value; `None` takes it out.
+    """
+    optimizer = inner_optimizer(info)
+    config = {**optimizer["config"], **changes}
+    rate = config.pop("learning_rate", None)
+    given = [f"learning_rate={_rate(rate)}"] if rate is not None else []
+    for name, value in config.items():
+        if name in _OPTIMIZER_DEFAULTS and value is not None and value != _OPTIMIZER_DEFAULTS[name]:
+            given.append(f"{name}={_short(value)}")
+    return f"keras.optimizers.{optimizer['class_name']}({', '.join(given)})"
+
+
+def inner_optimizer(info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`class_name` and `config` of the optimizer that updates the weights, a loss-scale wrapper aside."""
+    optimizer: Mapping[str, Any] = info.get("optimizer") or {"class_name": "SGD", "config": {}}
+    config = optimizer.get("config") or {}
+    inner = config.get("inner_optimizer")
+    return inner if isinstance(inner, Mapping) else {"class_name": optimizer["class_name"], "config": config}
+
+
+def _rate(rate: Any) -> str:
+    if isinstance(rate, Mapping):
+        return f"{rate.get('class_name', 'schedule')}(...)"
+    return _short(rate)
+
+
+def _short(value: Any) -> str:
+    return repr(float(f"{value:.6g}")) if isinstance(value, float) else repr(value)
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)

@@ -1,0 +1,70 @@
+"""The learning-rate knob: a rate at which the weights move by a sound share of their size."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.log.run_log import RunLog
+from kgrad.prescription.code import inner_optimizer, number, optimizer_code
+from kgrad.prescription.prescription import Prescription
+
+# The middle, on a log scale, of the range 1e-4 ... 1e-1 that TheDeepChecker (Ben Braiek & Khomh 2023) takes for
+# sound: an update of this share of the weight's norm per step.
+TARGET_RATIO = 3e-3
+# One prescription moves the rate by at most this factor: the ratio is measured on a sick run.
+_LARGEST_FACTOR = 10.0
+_SMALLEST_FACTOR = 1e-3
+
+
+def prescribe_lower_rate(log: RunLog, finding: Finding) -> Prescription | None:
+    """A lower learning rate where the weights move by more than a sound share per step."""
+    ratio = update_ratio(log, finding.first_step)
+    if ratio is None or ratio <= TARGET_RATIO:
+        return None
+    return _change(log, finding, ratio, max(TARGET_RATIO / ratio, _SMALLEST_FACTOR))
+
+
+def prescribe_higher_rate(log: RunLog, finding: Finding) -> Prescription | None:
+    """A higher learning rate where the weights hardly move."""
+    ratio = update_ratio(log, finding.first_step)
+    if ratio is None or not 0 < ratio < TARGET_RATIO:
+        return None
+    return _change(log, finding, ratio, min(TARGET_RATIO / ratio, _LARGEST_FACTOR))
+
+
+def update_ratio(log: RunLog, first_step: int) -> float | None:
+    """`update_norm / weight_norm`, the median over kernels and over the 50 steps from `first_step` on.
+
+    Returns:
+        The ratio, `None` where the run does not tell.
+    """
+    kernels = [i for i, variable in enumerate(log.structure.variables) if variable.is_kernel]
+    if "update_norm" not in log or "weight_norm" not in log or not kernels:
+        return None
+    start = int(np.searchsorted(log.steps, first_step))
+    window = slice(max(0, start - 1), start + 50)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = log["update_norm"][window][:, kernels] / log["weight_norm"][window][:, kernels]
+    ratios = ratios[np.isfinite(ratios)]
+    return float(np.median(ratios)) if len(ratios) else None
+
+
+def _change(log: RunLog, finding: Finding, ratio: float, factor: float) -> Prescription | None:
+    present = inner_optimizer(log.info)["config"].get("learning_rate")
+    if present is None or isinstance(present, Mapping) or not present > 0:
+        return None  # a schedule is changed by hand
+    rate = float(number(present * factor))
+    verb = "lower" if factor < 1 else "higher"
+    move = f"{100 * ratio:.2g} % of their norm at each step"
+    return Prescription(
+        knob="learning_rate",
+        target=("optimizer",),
+        before=f"{present:.3g}",
+        after=number(rate),
+        why=f"The weights move by {move}; a {verb} rate brings that to about {100 * ratio * factor:.2g} %.",
+        code=f"optimizer = {optimizer_code(log.info, learning_rate=rate)}",
+        finding=finding.rule,
+        evidence=(Evidence("update norm / weight norm", ratio, "1", TARGET_RATIO),),
+        settings={"learning_rate": rate},
+    )

@@ -1,0 +1,1 @@
+"""Applies prescriptions to models and proves them by trial."""
