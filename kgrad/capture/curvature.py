@@ -41,7 +41,7 @@ _SILENT = frozenset(
 )
 
 
-class CurvatureUnavailable(CaptureError):
+class CurvatureUnavailable(CaptureError):  # noqa: N818 - the outcome is "not applicable", not a fault
     """The curvature of this loss cannot be taken; the message says why (*not applicable*, not zero)."""
 
 
@@ -156,7 +156,7 @@ class HessianProduct:
                 )
                 # Loops in forward mode fail only here.
                 concrete(tf.zeros((self.size,), self._dtype))
-            except Exception as error:  # noqa: BLE001 - whatever foreign code raises: not applicable
+            except Exception as error:  # whatever foreign code raises means: not applicable
                 failures.append(f"{name}: {summary_of(error)}")
             else:
                 self._refuse_silent_rules(concrete.graph)
@@ -168,7 +168,8 @@ class HessianProduct:
         silent = sorted(operations_of(graph) & _SILENT)
         if silent:
             raise CurvatureUnavailable(
-                f"No curvature: TensorFlow has no second derivative for {', '.join(silent)}, and takes it for 0."
+                f"No curvature: TensorFlow has no second derivative for {', '.join(silent)}, and takes it "
+                "for 0."
             )
 
     def _reverse_over_reverse(self, vector: Any) -> Any:
@@ -338,7 +339,7 @@ def _refuse_asymmetry(asymmetry: float, scale: float, precision: float) -> None:
     """Raises where the products differ from a symmetric matrix by more than half the digits they have."""
     if asymmetry > sqrt(precision) * scale:
         raise CurvatureUnavailable(
-            f"No curvature: TensorFlow's second derivative of this loss is wrong. Its products are asymmetric "
+            "No curvature: TensorFlow's second derivative of this loss is wrong. Its products are asymmetric "
             f"by {asymmetry:.1e} where the largest eigenvalue is {scale:.1e}; a Hessian is symmetric."
         )
 
