@@ -1,11 +1,17 @@
 """Puts a tap into a model's training and takes it out again, however the training ends."""
 
+import sys
+import weakref
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import keras
 
-from kgrad.capture.tap import Tap
+from kgrad.capture.tap import Tap, tap_on
+
+# Attachments by the tap they put in: how a new fit finds what a dead one left behind.
+_ATTACHED: "weakref.WeakKeyDictionary[Tap, Attachment]" = weakref.WeakKeyDictionary()
 
 
 class Attachment:
@@ -15,18 +21,28 @@ class Attachment:
     The attachment builds a second one, which is traced with the tap in place, and leaves the first
     untouched: it is put back at the end.
 
+    Keras does not call `on_train_end` when an exception ends a fit. An attachment notices by itself:
+    an exception in the step passes through it; one elsewhere frees fit's list of callbacks; and where
+    a kept traceback holds even that, the next fit, with or without a monitor, finds it dead.
+
     Args:
         model: the compiled model.
-        on_error: told of an exception that leaves the training function.
+        callback_list: the list of callbacks of this fit.
+        on_end: told when the fit has died, with the exception where there is one.
     """
 
-    def __init__(self, model: keras.Model, on_error: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, model: keras.Model, callback_list: Any, on_end: Callable[[BaseException | None], None]
+    ) -> None:
         self.model = model
         self.optimizer = model.optimizer
         self.tap = Tap(model.optimizer, int(model.steps_per_execution))
-        self._on_error = on_error
+        self._on_end = on_end
+        self._fit = _fit_frame(callback_list)
         self._original = model.train_function
         self._guarded: Callable[[Any], Any] | None = None
+        if isinstance(callback_list, keras.callbacks.CallbackList):
+            weakref.finalize(callback_list, _bury, weakref.ref(self))
 
     def attach(self) -> None:
         """Puts the tap in.
@@ -34,17 +50,25 @@ class Attachment:
         Raises:
             CaptureError: another monitor is in already.
         """
+        earlier = tap_on(self.optimizer)
+        if earlier is not None and not _ATTACHED[earlier].is_alive:
+            _ATTACHED[earlier].bury()
+            self._original = self.model.train_function
         self.tap.install()
+        _ATTACHED[self.tap] = self
         self.model.make_train_function(force=True)
         traced = self.model.train_function
 
         def guarded(iterator: Any) -> Any:
+            if id(sys._getframe(1)) != self._fit and not self.is_alive:
+                self.bury()
+                return self.model.train_function(iterator)
             try:
                 return traced(iterator)
             except StopIteration:  # Keras' way to say that the data has ended
                 raise
             except BaseException as error:
-                self._on_error(error)
+                self._on_end(error)
                 raise
 
         self._guarded = self.model.train_function = guarded
@@ -55,3 +79,33 @@ class Attachment:
         if self._guarded is not None and self.model.train_function is self._guarded:
             self.model.train_function = self._original
         self._guarded = None
+
+    def bury(self) -> None:
+        """Takes out what a dead fit left behind and says so; harmless when it ended properly."""
+        if self._guarded is not None:
+            self._on_end(None)
+            self.detach()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the fit this belongs to is still running: its frame is on the stack."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and id(frame) != self._fit:
+            frame = frame.f_back
+        return frame is not None
+
+
+def _bury(attachment: "weakref.ref[Attachment]") -> None:
+    dead = attachment()
+    if dead is not None:
+        dead.bury()
+
+
+def _fit_frame(callback_list: Any) -> int:
+    """The identity of the frame of `fit`: the caller of its list of callbacks."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "on_train_begin" and frame.f_locals.get("self") is callback_list:
+            return id(frame.f_back)
+        frame = frame.f_back
+    return 0

@@ -4,7 +4,6 @@ import datetime
 import logging
 import os
 import sys
-import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,9 @@ class GradientMonitor(keras.callbacks.Callback):
         self._writer: RunWriter | None = None
         self._order: list[int] = []
         self._steps_read = 0
-        self._steps_seen = 0
+        self._batches_seen = 0
+        self._batches_read = 0
+        self._first_batch = 0
         self._epoch_starts: list[tuple[int, int]] = []
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
@@ -77,14 +78,18 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Notes where the epoch begins."""
+        self._first_batch = self._batches_seen
         self._epoch_starts.append((self._steps_seen, epoch))
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Reads the ring when it is full; every other step costs a comparison."""
         if self._attachment is None:
             return
-        self._steps_seen = self._epoch_starts[-1][0] + batch + 1
-        if self._steps_seen - self._steps_read >= self._attachment.tap.rows:
+        if self._attachment.tap.failure is not None:
+            self._guarded(self._fail)
+            return
+        self._batches_seen = self._first_batch + batch + 1
+        if self._batches_seen - self._batches_read >= self._attachment.tap.rows:
             self._guarded(self._read)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -105,27 +110,35 @@ class GradientMonitor(keras.callbacks.Callback):
         """
         return workflow.read_run(self.run or "")
 
+    @property
+    def _steps_seen(self) -> int:
+        """Optimizer steps that the batches so far make; under accumulation several batches make one."""
+        accumulated = self._attachment.tap.batches_per_step if self._attachment else 1
+        return self._batches_seen // accumulated
+
     def _begin(self, callback_list: object) -> None:
         if self._attachment is not None:  # an earlier fit died where nobody told us
-            self._end("failed", "fit ended without a word")
-        attachment = Attachment(self.model, self._failed)
+            self._attachment.bury()
+        attachment = Attachment(self.model, callback_list, self._died)
         attachment.attach()
         self._attachment = attachment
-        if isinstance(callback_list, keras.callbacks.CallbackList):
-            # Keras does not call on_train_end when another callback raises; the list dies with the fit.
-            weakref.finalize(callback_list, self._abandoned, attachment)
+        if self._writer is not None:
+            self._writer.reopen()
 
-    def _failed(self, error: BaseException) -> None:
-        """The training step raised; called before the exception goes on to the user."""
-        stopped = isinstance(error, KeyboardInterrupt)
-        self._guarded(self._end, "interrupted" if stopped else "failed", f"{type(error).__name__}: {error}")
+    def _died(self, error: BaseException | None) -> None:
+        """An exception ended the fit; called before it goes on to the user."""
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        said = f"{type(error).__name__}: {error}" if error else "an exception outside the training step ended the fit"
+        self._guarded(self._end, status, said)
 
-    def _abandoned(self, attachment: Attachment) -> None:
-        if self._attachment is attachment:
-            self._guarded(self._end, "failed", "an exception outside the training step ended the fit")
+    def _fail(self) -> None:
+        """Raises what went wrong in kgrad's part of the step."""
+        if self._attachment is not None and self._attachment.tap.failure is not None:
+            raise self._attachment.tap.failure
 
     def _read(self) -> None:
         assert self._attachment is not None
+        self._batches_read = self._batches_seen
         block = self._attachment.tap.read()
         if block is None:
             return

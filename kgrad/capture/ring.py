@@ -23,8 +23,10 @@ class Ring:
     def write(self, row: tf.Tensor, count: tf.Tensor | int = 1) -> None:
         """Writes a row, in graph mode; `count=0` lets the next row overwrite it."""
         place = tf.reshape(self._written % self.rows, [1, 1])
-        self._cells.scatter_nd_update(place, row[None])
-        self._written.assign_add(count)
+        written = self._cells.scatter_nd_update(place, row[None])
+        # A step that fails before its row is there must not count.
+        with tf.control_dependencies([written]):
+            self._written.assign_add(count)
 
     def read(self) -> NDArray[np.float32]:
         """The rows written since the last call, oldest first, shape `(new, width)`; host only.

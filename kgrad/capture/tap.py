@@ -1,14 +1,16 @@
 """The one place where Keras hands over a step's gradients.
 
-`Tap` wraps three methods on the optimizer *instance*, for the length of a `fit`:
+`Tap` wraps two methods on the optimizer *instance*, for the length of a `fit`:
 
 * `scale_loss` sees the loss of the step's batch;
-* `apply` sees the gradients that Keras' tape computed, and the weights before and after;
-* `_clip_gradients` sees the gradients after clipping, where clipping is asked for.
+* `apply` sees the gradients that Keras' tape computed, and the weights before and after.
 
 The wrappers run while Keras traces the training step, so what they add is part of the compiled
 step: a row of numbers written to a `Ring`. Gradients of a `LossScaleOptimizer` are taken before it
-decides whether to skip the step, and divided by the scale on the host.
+decides whether to skip the step, and divided by the scale on the host. The clipped gradients are
+never touched: a second reader of them would let TensorFlow's graph optimizer order the arithmetic of
+the update differently, and the last bit of the weights would change. Their norm follows from the raw
+norms (`applied_norm`), or, under `clipvalue`, from clipping once more beside the training.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,11 +59,13 @@ class Tap:
         rows: how many steps may pass between two reads.
         sees_loss: whether the training step showed its loss (a custom `train_step` that does not
             call `optimizer.scale_loss` hides it).
+        failure: what went wrong in kgrad's own part of the step; the step itself went on without it.
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer, steps_per_execution: int = 1) -> None:
         self.variables: list[Any] | None = None
         self.sees_loss = False
+        self.failure: Exception | None = None
         self._outer = optimizer
         self._inner = getattr(optimizer, "inner_optimizer", optimizer)
         self.rows = max(_ROWS, steps_per_execution)
@@ -69,8 +73,12 @@ class Tap:
         self._capacity = self.rows + steps_per_execution
         self._ring: Ring | None = None
         self._loss: tf.Tensor | None = None
-        self._applied: tf.Variable | None = None
         self._wrapped: list[tuple[Any, str, Callable[..., Any]]] = []
+
+    @property
+    def batches_per_step(self) -> int:
+        """How many batches make one step: more than one under gradient accumulation."""
+        return int(self._inner.gradient_accumulation_steps or 1)
 
     def install(self) -> None:
         """Puts the wrappers on the optimizer.
@@ -78,17 +86,12 @@ class Tap:
         Raises:
             CaptureError: another tap is on it.
         """
-        if hasattr(vars(self._outer).get("apply"), "kgrad"):
+        if tap_on(self._outer) is not None:
             raise CaptureError(
                 "two GradientMonitors were given to one fit; pass only one (it records every variable)"
             )
-        if self._clips and self._applied is None:
-            with tf.init_scope():
-                self._applied = tf.Variable(_NAN, trainable=False, name="kgrad_applied")
         self._wrap(self._outer, "scale_loss", self._scale_loss)
         self._wrap(self._outer, "apply", self._apply)
-        if self._clips:
-            self._wrap(self._inner, "_clip_gradients", self._clip_gradients)
 
     def remove(self) -> None:
         """Takes the wrappers off again; harmless when there are none."""
@@ -106,12 +109,7 @@ class Tap:
         header = dict(zip(HEADER, rows[:, : len(HEADER)].T.astype(np.float64), strict=True))
         parts = rows[:, len(HEADER) :].reshape(len(rows), len(statistics.PARTS), len(sizes))
         taken = statistics.finish(parts, sizes, header["loss_scale"])
-        return Block(_series(header, taken), taken)
-
-    @property
-    def _clips(self) -> bool:
-        settings = (self._inner.clipnorm, self._inner.global_clipnorm, self._inner.clipvalue)
-        return any(setting is not None and setting > 0 for setting in settings)
+        return Block(self._series(header, taken), taken)
 
     def _wrap(self, owner: Any, name: str, around: Callable[..., Any]) -> None:
         original = getattr(owner, name)
@@ -129,50 +127,73 @@ class Tap:
         self.sees_loss = True
         return original(loss)
 
-    def _clip_gradients(self, original: Callable[..., Any], gradients: Sequence[Any]) -> Any:
-        clipped = original(gradients)
-        squares = statistics.half_squares([statistics.dense(g) for g in clipped if g is not None])
-        assert self._applied is not None
-        self._applied.assign(tf.reduce_sum(squares))
-        return clipped
-
-    def _apply(
-        self, original: Callable[..., Any], gradients: Sequence[Any], variables: Any = None, **kw: Any
-    ) -> Any:
+    def _apply(self, original: Callable[..., Any], gradients: Sequence[Any], *variables: Any, **named: Any) -> Any:
         gradients = list(gradients)
-        variables = kw.pop("trainable_variables", variables)
-        owners = list(variables if variables is not None else self._outer._trainable_variables)
-        before = [tf.convert_to_tensor(variable) for variable in owners]
-        scale = self._scale()
-        count = tf.convert_to_tensor(self._inner.iterations)
+        given = variables[0] if variables else named.get("trainable_variables")
+        owners = list(given if given is not None else self._outer._trainable_variables)
+        state = self._safely(self._before, gradients, owners)
         result = original(gradients, owners)
-        self._record(
-            gradients, owners, before, scale, tf.equal(count, tf.convert_to_tensor(self._inner.iterations))
-        )
+        if state is not None:
+            self._safely(self._record, owners, *state)
         return result
+
+    def _safely(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """kgrad's own part of the step: its failure is kept and the step goes on."""
+        try:
+            return work(*arguments) if self.failure is None else None
+        except Exception as error:
+            self.failure = error
+            return None
+
+    def _before(self, gradients: list[Any], owners: list[Any]) -> tuple[Any, ...]:
+        """What must be taken before the update."""
+        scale = self._scale()
+        averaged = self._averaged(gradients, owners, scale)
+        weights = [tf.convert_to_tensor(variable) for variable in owners]
+        return averaged, weights, scale, tf.convert_to_tensor(self._inner.iterations)
+
+    def _averaged(self, gradients: list[Any], owners: list[Any], scale: tf.Tensor) -> list[tf.Tensor | None]:
+        """The gradients of the step; under accumulation, the mean over its micro-batches so far."""
+        taken = [None if gradient is None else statistics.dense(gradient) for gradient in gradients]
+        steps = self._inner.gradient_accumulation_steps
+        if not steps or not self._inner.built:
+            return taken
+        summed = [self._inner._accumulated_gradients[self._inner._get_variable_index(v)] for v in owners]
+        return [
+            None if gradient is None else (gradient + scale * tf.convert_to_tensor(earlier)) / steps
+            for gradient, earlier in zip(taken, summed, strict=True)
+        ]
 
     def _record(
         self,
-        gradients: list[Any],
         owners: list[Any],
+        gradients: list[tf.Tensor | None],
         before: list[tf.Tensor],
         scale: tf.Tensor,
-        skipped: tf.Tensor,
+        count: tf.Tensor,
     ) -> None:
-        parts = statistics.gradient_parts([None if g is None else statistics.dense(g) for g in gradients])
+        parts = statistics.gradient_parts(gradients)
         change = [tf.convert_to_tensor(variable) - old for variable, old in zip(owners, before, strict=True)]
         parts += [statistics.half_squares(before), statistics.half_squares(change)]
-        row = tf.concat([self._header(scale, skipped), *parts], 0)
-        self._ring_for(owners, int(row.shape[0])).write(row)
+        moved = tf.not_equal(count, tf.convert_to_tensor(self._inner.iterations))
+        row = tf.concat([self._header(gradients, scale, moved), *parts], 0)
+        # A micro-batch that only accumulates is no step: the next row takes its place.
+        is_step = tf.cast(moved, tf.int32) if self._inner.gradient_accumulation_steps else 1
+        self._ring_for(owners, int(row.shape[0])).write(row, is_step)
 
-    def _header(self, scale: tf.Tensor, skipped: tf.Tensor) -> tf.Tensor:
+    def _header(self, gradients: list[tf.Tensor | None], scale: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
         loss = _NAN if self._loss is None else self._loss
         self._loss = None
-        applied = _NAN if self._applied is None else self._applied
-        rate = self._inner.learning_rate
-        return tf.stack(
-            [tf.reshape(tf.cast(v, tf.float32), []) for v in (loss, rate, scale, applied, skipped)]
-        )
+        values = (loss, self._inner.learning_rate, scale, self._clipped(gradients, scale), ~moved)
+        return tf.stack([tf.reshape(tf.cast(value, tf.float32), []) for value in values])
+
+    def _clipped(self, gradients: list[tf.Tensor | None], scale: tf.Tensor) -> tf.Tensor | float:
+        """Half the squares that `clipvalue` leaves, NaN where it is not asked for."""
+        if applied_by(self._inner) != "clipvalue":
+            return _NAN
+        bound = scale * self._inner.clipvalue
+        clipped = [tf.clip_by_value(g, -bound, bound) / scale for g in gradients if g is not None]
+        return tf.reduce_sum(statistics.half_squares(clipped))
 
     def _scale(self) -> tf.Tensor:
         dynamic = getattr(self._outer, "dynamic_scale", None)
@@ -193,16 +214,51 @@ class Tap:
             )
         return self._ring
 
+    def _series(self, header: dict[str, NDArray[Any]], taken: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        norms = taken["gradient_norm"]
+        unconnected = np.isnan(norms) & (taken["nonfinite_count"] == 0)
+        present = np.where(unconnected, 0.0, norms)
+        series = {name: header[name] for name in ("loss", "learning_rate", "loss_scale", "skipped")}
+        return {
+            **series,
+            "global_norm": _together(present),
+            "applied_global_norm": applied_norm(present, self._inner, header["half_applied"]),
+        }
 
-def _series(header: dict[str, NDArray[Any]], taken: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    norms = taken["gradient_norm"]
-    unconnected = np.isnan(norms) & (taken["nonfinite_count"] == 0)
-    with np.errstate(invalid="ignore", over="ignore"):
-        total = np.sqrt(np.sum(np.where(unconnected, 0.0, norms) ** 2, axis=1))
-        applied = np.sqrt(2.0 * header["half_applied"])
-    series = {name: header[name] for name in ("loss", "learning_rate", "loss_scale", "skipped")}
-    return {
-        **series,
-        "global_norm": total,
-        "applied_global_norm": np.where(np.isnan(applied), total, applied),
-    }
+
+def tap_on(optimizer: keras.optimizers.Optimizer) -> Tap | None:
+    """The tap that is on the optimizer, if one is."""
+    tap: Tap | None = getattr(vars(optimizer).get("apply"), "kgrad", None)
+    return tap
+
+
+def applied_by(optimizer: keras.optimizers.Optimizer) -> str | None:
+    """Which clipping the optimizer applies: the first that is set, in the order Keras looks."""
+    for setting in ("clipnorm", "global_clipnorm", "clipvalue"):
+        bound = getattr(optimizer, setting)
+        if bound is not None and bound > 0:
+            return setting
+    return None
+
+
+def applied_norm(
+    norms: NDArray[Any], optimizer: keras.optimizers.Optimizer, half_squares: NDArray[Any]
+) -> NDArray[Any]:
+    """The global norm after clipping, shape `(steps,)`.
+
+    Args:
+        norms: norms of the variables before clipping, shape `(steps, variables)`.
+        optimizer: the optimizer that clips.
+        half_squares: half the squares of the gradients after `clipvalue`, shape `(steps,)`.
+    """
+    clipping = applied_by(optimizer)
+    if clipping == "clipnorm":
+        return _together(np.minimum(norms, optimizer.clipnorm))
+    if clipping == "global_clipnorm":
+        return np.minimum(_together(norms), optimizer.global_clipnorm)
+    return _together(norms) if clipping is None else np.sqrt(2.0 * half_squares)
+
+
+def _together(norms: NDArray[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(np.sqrt(np.sum(norms**2, axis=1)))
