@@ -143,13 +143,14 @@ class Probe:
             CaptureError: the model cannot be run by the probe, or no layer's output was seen.
         """
         calls, concrete = self._traced(("activations", training), lambda: self._trace_activations(training))
-        return [_row(call, v) for call, v in zip(calls, concrete().numpy().tolist(), strict=True)]
+        return [_row(call, v) for call, v in zip(calls, _run(concrete).tolist(), strict=True)]
 
     def gradient_profile(self, training: bool = True) -> dict[str, float | None]:
         """The gradient's L2 norm by trainable variable (its Keras path, `#2` and so on where paths repeat).
 
         `None` where the loss does not depend on the variable. No underflow: the square of a gradient of
-        1e-30 would be 0 in float32, so each is divided by its largest element first.
+        1e-30 would be 0 in float32, so each is divided by its largest element first. The loss is not scaled:
+        layers that compute in float16 underflow here as they would in training without loss scaling.
 
         Args:
             training: as the training step sees the model; see `activation_statistics`.
@@ -158,7 +159,7 @@ class Probe:
             CaptureError: the model's loss cannot be computed by the probe.
         """
         connected, concrete = self._traced(("gradients", training), lambda: self._trace_gradients(training))
-        parts = concrete().numpy().astype(np.float64)
+        parts = _run(concrete).astype(np.float64)
         names = _unique([variable.path for variable in self._model.trainable_variables])
         norms = iter(parts[:, 0] * np.sqrt(parts[:, 1]))
         named = zip(names, connected, strict=True)
@@ -226,7 +227,7 @@ class Probe:
             )
         precision = _BFLOAT16_UNIT if "bfloat16" in types else None
         # A loss that fails by itself has no missing second derivative: say the true reason.
-        _concrete(lambda: self._loss(training=False))
+        _run(_concrete(lambda: self._loss(training=False)))
         return HessianProduct(lambda: self._loss(training=False), self._model.trainable_variables, precision)
 
     def _predict(self, training: bool) -> Any:
@@ -329,6 +330,14 @@ def _concrete(function: Callable[[], Any]) -> Any:
             f"({', '.join(sorted(writing))})."
         )
     return concrete
+
+
+def _run(concrete: Any) -> Any:
+    """The traced function's result as a numpy array."""
+    try:
+        return concrete().numpy()
+    except tf.errors.OpError as error:
+        raise CaptureError(f"The probe cannot run this model: {summary_of(error)}") from error
 
 
 def _unique(names: Sequence[str]) -> list[str]:

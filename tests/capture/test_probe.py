@@ -536,6 +536,15 @@ def test_model_without_a_loss_is_refused_with_kerass_own_reason() -> None:
     assert Probe(model, x).activation_statistics()
 
 
+def test_batch_on_which_the_loss_fails_is_refused_with_its_reason() -> None:
+    model = keras.Sequential([keras.Input((6,)), LAYERS.Dense(3)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    probe = Probe(model, rows_of(4), np.array([0, 1, 2, 99]))
+    for method in (probe.gradient_profile, probe.curvature):
+        with pytest.raises(CaptureError, match="cannot run this model"):
+            method()
+
+
 def test_frozen_model_has_no_curvature() -> None:
     model, x, y = linear_model()
     model.trainable = False
