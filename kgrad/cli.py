@@ -55,12 +55,8 @@ def _options(
 
 @app.command()
 def demo(
-    story: Annotated[
-        str, typer.Argument(help="vanishing, exploding, plateau, dead-relu or healthy.")
-    ] = "vanishing",
-    open_report: Annotated[
-        bool, typer.Option("--open/--no-open", help="Open the report in the browser.")
-    ] = True,
+    story: Annotated[str, typer.Argument(help="vanishing, exploding, plateau, dead-relu or healthy.")] = "vanishing",
+    open_report: Annotated[bool, typer.Option("--open/--no-open", help="Open the report in the browser.")] = True,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the report.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
 ) -> None:
@@ -157,9 +153,7 @@ def _print_summary(examination: workflow.Examination) -> None:
 
 def _has_browser() -> bool:
     """Whether there is a screen to open a browser on."""
-    if sys.platform.startswith("linux") and not (
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    ):
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return False
     try:
         webbrowser.get()

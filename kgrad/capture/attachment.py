@@ -31,9 +31,7 @@ class Attachment:
         on_end: told when the fit has died, with the exception where there is one.
     """
 
-    def __init__(
-        self, model: keras.Model, callback_list: Any, on_end: Callable[[BaseException | None], None]
-    ) -> None:
+    def __init__(self, model: keras.Model, callback_list: Any, on_end: Callable[[BaseException | None], None]) -> None:
         self.model = model
         self.optimizer = model.optimizer
         self.tap = Tap(model.optimizer, int(model.steps_per_execution))

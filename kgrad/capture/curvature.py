@@ -106,9 +106,7 @@ class HessianProduct:
         mode: `"reverse over reverse"` or `"forward over reverse"`.
     """
 
-    def __init__(
-        self, loss: Callable[[], Any], variables: Sequence[Any], precision: float | None = None
-    ) -> None:
+    def __init__(self, loss: Callable[[], Any], variables: Sequence[Any], precision: float | None = None) -> None:
         """Traces the product, and runs it once: some operations fail only then.
 
         Args:
@@ -168,8 +166,7 @@ class HessianProduct:
         silent = sorted(operations_of(graph) & _SILENT)
         if silent:
             raise CurvatureUnavailable(
-                f"No curvature: TensorFlow has no second derivative for {', '.join(silent)}, and takes it "
-                "for 0."
+                f"No curvature: TensorFlow has no second derivative for {', '.join(silent)}, and takes it for 0."
             )
 
     def _reverse_over_reverse(self, vector: Any) -> Any:
@@ -324,9 +321,7 @@ def _krylov(product: HessianProduct, steps: int, generator: np.random.Generator)
     return basis, hessenberg
 
 
-def _residual(
-    product: HessianProduct, basis: Vector, hessenberg: Vector, symmetric: Vector, weights: Vector
-) -> float:
+def _residual(product: HessianProduct, basis: Vector, hessenberg: Vector, symmetric: Vector, weights: Vector) -> float:
     """The part of |Hy - ty| that is measured for the Ritz vector y = weights @ basis[:-1]."""
     predicted = hessenberg @ weights
     remainder = abs(predicted[-1])

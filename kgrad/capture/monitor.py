@@ -209,9 +209,7 @@ class GradientMonitor(keras.callbacks.Callback):
                 self._attachment = None
             if self._strict:
                 raise
-            _logger.exception(
-                "kgrad stopped recording (%s: %s); the training goes on", type(error).__name__, error
-            )
+            _logger.exception("kgrad stopped recording (%s: %s); the training goes on", type(error).__name__, error)
 
 
 def _default_run(model: keras.Model) -> str:

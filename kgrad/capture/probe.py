@@ -165,9 +165,7 @@ class Probe:
         named = zip(names, connected, strict=True)
         return {name: float(next(norms)) if depends else None for name, depends in named}
 
-    def curvature(
-        self, iterations: int = 20, seed: int = 0, max_bytes: int = DEFAULT_BASIS_BYTES
-    ) -> Curvature:
+    def curvature(self, iterations: int = 20, seed: int = 0, max_bytes: int = DEFAULT_BASIS_BYTES) -> Curvature:
         """The extreme eigenvalues of the Hessian of the compiled loss, regularization included.
 
         The loss is that of `training=False`. With dropout on there is no one loss to have a Hessian, only
@@ -241,16 +239,12 @@ class Probe:
         mapping = [(v, v.value) for v in self._model.trainable_variables if v.regularizer is not None]
         with keras.StatelessScope(mapping, collect_losses=True):
             predicted = self._predict(training)
-            return self._model._compute_loss(
-                x=x, y=y, y_pred=predicted, sample_weight=sample_weight, training=training
-            )
+            return self._model._compute_loss(x=x, y=y, y_pred=predicted, sample_weight=sample_weight, training=training)
 
     def _traced(self, key: Any, trace: Callable[[], Any]) -> Any:
         """What `trace` returns, kept for as long as the model's loss and trainable variables are the same."""
         now = (self._model._compile_loss, *self._model.trainable_variables)
-        same = len(now) == len(self._traced_for) and all(
-            a is b for a, b in zip(now, self._traced_for, strict=True)
-        )
+        same = len(now) == len(self._traced_for) and all(a is b for a, b in zip(now, self._traced_for, strict=True))
         if not same:
             self._traces.clear()
             self._traced_for = now
@@ -365,9 +359,7 @@ def _named_layers(model: keras.Model, names: Mapping[int, str]) -> list[tuple[st
 
     visit(model, "")
     unique = _unique([name for name, _ in found.values()])
-    return [
-        (names.get(id(layer), name), layer) for name, (_, layer) in zip(unique, found.values(), strict=True)
-    ]
+    return [(names.get(id(layer), name), layer) for name, (_, layer) in zip(unique, found.values(), strict=True)]
 
 
 @contextmanager

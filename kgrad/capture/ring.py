@@ -37,8 +37,4 @@ class Ring:
         new = min(written - self._read, self.rows)
         places = np.arange(written - new, written) % self.rows
         self._read = written
-        return (
-            np.asarray(self._cells.numpy())[places]
-            if new
-            else np.zeros((0, self._cells.shape[1]), np.float32)
-        )
+        return np.asarray(self._cells.numpy())[places] if new else np.zeros((0, self._cells.shape[1]), np.float32)

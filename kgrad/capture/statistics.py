@@ -50,9 +50,7 @@ def gradient_parts(gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor]:
     connected = [g for g in gradients if g is not None]
     broken = tf.cond(
         tf.reduce_all(
-            tf.math.is_finite(
-                tf.stack([part[0] for part, g in zip(taken, gradients, strict=False) if g is not None])
-            )
+            tf.math.is_finite(tf.stack([part[0] for part, g in zip(taken, gradients, strict=False) if g is not None]))
         ),
         lambda: tf.zeros([len(connected)]),
         lambda: tf.stack([_count(~tf.math.is_finite(g)) for g in connected]),
@@ -87,9 +85,7 @@ def half_squares(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
     return tf.stack([tf.nn.l2_loss(tf.cast(tensor, tf.float32)) for tensor in tensors])
 
 
-def finish(
-    parts: NDArray[np.float32], sizes: Sequence[int], scale: NDArray[np.float32]
-) -> dict[str, NDArray[Any]]:
+def finish(parts: NDArray[np.float32], sizes: Sequence[int], scale: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
     """The statistics of `kgrad.log.schema` from the raw parts of some steps.
 
     Where a float32 sum of squares leaves its range (norms under 1e-15 or over 1e19), the norm is

@@ -87,9 +87,7 @@ class Tap:
             CaptureError: another tap is on it.
         """
         if tap_on(self._outer) is not None:
-            raise CaptureError(
-                "two GradientMonitors were given to one fit; pass only one (it records every variable)"
-            )
+            raise CaptureError("two GradientMonitors were given to one fit; pass only one (it records every variable)")
         self._wrap(self._outer, "scale_loss", self._scale_loss)
         self._wrap(self._outer, "apply", self._apply)
 
@@ -138,7 +136,7 @@ class Tap:
         return result
 
     def _safely(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """kgrad's own part of the step: its failure is kept and the step goes on."""
+        """Kgrad's own part of the step: its failure is kept and the step goes on."""
         try:
             return work(*arguments) if self.failure is None else None
         except Exception as error:

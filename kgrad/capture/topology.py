@@ -73,19 +73,12 @@ def _walk(owner: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 def _children(owner: Any) -> list[Any]:
     if hasattr(owner, "_operations_by_depth"):
         ranks = sorted(owner._operations_by_depth, reverse=True)
-        return [
-            op
-            for rank in ranks
-            for op in owner._operations_by_depth[rank]
-            if isinstance(op, keras.layers.Layer)
-        ]
+        return [op for rank in ranks for op in owner._operations_by_depth[rank] if isinstance(op, keras.layers.Layer)]
     return [layer for layer in getattr(owner, "layers", None) or owner._layers if not _is_internal(layer)]
 
 
 def _is_internal(layer: Any) -> bool:
-    return isinstance(layer, (keras.metrics.Metric, keras.losses.Loss)) or not isinstance(
-        layer, keras.layers.Layer
-    )
+    return isinstance(layer, (keras.metrics.Metric, keras.losses.Loss)) or not isinstance(layer, keras.layers.Layer)
 
 
 def _by_creation(layers: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -112,9 +105,7 @@ def _describe(layer: Any, name: str, depth: int, name_of: dict[int, str]) -> Lay
         activation=_activation(layer, config),
         units=shape[-1] if shape is not None and len(shape) else getattr(layer, "units", None),
         inbound=tuple(dict.fromkeys(_inbound(layer, name_of))),
-        parameters=sum(
-            _size(weight) for weight in layer._trainable_variables + layer._non_trainable_variables
-        ),
+        parameters=sum(_size(weight) for weight in layer._trainable_variables + layer._non_trainable_variables),
         trainable=bool(layer.trainable),
         config=config,
     )
@@ -166,9 +157,7 @@ def _variables(
     variables: Sequence[Any], layers: list[tuple[str, Any]], name_of: dict[int, str], model_name: str
 ) -> tuple[Variable, ...]:
     owner = {
-        id(weight): (rank, layer)
-        for rank, (_, layer) in reversed(list(enumerate(layers)))
-        for weight in layer.weights
+        id(weight): (rank, layer) for rank, (_, layer) in reversed(list(enumerate(layers))) for weight in layer.weights
     }
     for rank, (_, layer) in enumerate(layers):  # the layer's own weights win over those of its sublayers
         owner.update({id(weight): (rank, layer) for weight in layer._trainable_variables})

@@ -59,9 +59,7 @@ def run_story(
     """
     x, y = load()
     model = story.compiled(seed)
-    monitor = GradientMonitor(
-        Path(folder) / story.name.replace("-", "_"), report=False, verbose=0, strict=True
-    )
+    monitor = GradientMonitor(Path(folder) / story.name.replace("-", "_"), report=False, verbose=0, strict=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -36,17 +36,14 @@ class Story:
 
 def _dense_network(name: str, depth: int, activation: str, **settings: Callable[[], Any]) -> keras.Model:
     hidden = [
-        layers.Dense(64, activation=activation, **{key: make() for key, make in settings.items()})
-        for _ in range(depth)
+        layers.Dense(64, activation=activation, **{key: make() for key, make in settings.items()}) for _ in range(depth)
     ]
     return keras.Sequential([keras.Input((64,)), *hidden, layers.Dense(10, activation="softmax")], name=name)
 
 
 def _vanishing() -> keras.Model:
     """Ten sigmoid layers under small weights: each multiplies the gradient by about 0.1."""
-    return _dense_network(
-        "vanishing", 10, "sigmoid", kernel_initializer=lambda: initializers.RandomNormal(stddev=0.05)
-    )
+    return _dense_network("vanishing", 10, "sigmoid", kernel_initializer=lambda: initializers.RandomNormal(stddev=0.05))
 
 
 def _exploding() -> keras.Model:
@@ -55,9 +52,7 @@ def _exploding() -> keras.Model:
         [
             keras.Input((64,)),
             layers.Reshape((8, 8)),
-            layers.SimpleRNN(
-                64, activation="relu", recurrent_initializer=initializers.RandomNormal(stddev=0.4)
-            ),
+            layers.SimpleRNN(64, activation="relu", recurrent_initializer=initializers.RandomNormal(stddev=0.4)),
             layers.Dense(10, activation="softmax"),
         ],
         name="exploding",
@@ -66,9 +61,7 @@ def _exploding() -> keras.Model:
 
 def _plateau() -> keras.Model:
     """Small weights in every layer: the start lies on a flat stretch that SGD needs long to leave."""
-    return _dense_network(
-        "plateau", 5, "tanh", kernel_initializer=lambda: initializers.RandomNormal(stddev=0.03)
-    )
+    return _dense_network("plateau", 5, "tanh", kernel_initializer=lambda: initializers.RandomNormal(stddev=0.03))
 
 
 def _dead_relu() -> keras.Model:
@@ -103,12 +96,8 @@ STORIES = {
             lambda: optimizers.SGD(0.03),
             10,
         ),
-        Story(
-            "plateau", "five tanh layers that start on a flat stretch", _plateau, lambda: optimizers.SGD(0.1)
-        ),
-        Story(
-            "dead-relu", "ReLU layers whose biases start at -1.5", _dead_relu, lambda: optimizers.Adam(1e-3)
-        ),
+        Story("plateau", "five tanh layers that start on a flat stretch", _plateau, lambda: optimizers.SGD(0.1)),
+        Story("dead-relu", "ReLU layers whose biases start at -1.5", _dead_relu, lambda: optimizers.Adam(1e-3)),
         Story("healthy", "three ReLU layers, He-initialized, Adam", _healthy, lambda: optimizers.Adam(1e-3)),
     )
 }

@@ -39,9 +39,7 @@ def read_run(path: str | os.PathLike[str]) -> RunLog:
         structure = Structure.from_dict(info["model"])
         info["status"] = _status(info)
     except (KeyError, TypeError, AttributeError) as error:
-        raise DamagedRunError(
-            f"{store.url}/{schema.RUN_FILE} lacks {error}; the file was changed or cut"
-        ) from error
+        raise DamagedRunError(f"{store.url}/{schema.RUN_FILE} lacks {error}; the file was changed or cut") from error
     series = _read_parts(store, schema.STEPS)
     steps = _steps(series)
     columns = _series(series, steps) | _statistics(_read_parts(store, schema.GRADIENTS), steps, structure)
@@ -68,9 +66,7 @@ def _read_info(store: Store) -> dict[str, Any]:
 
 def _not_found(store: Store) -> str:
     if not store.exists():
-        return (
-            f"there is no folder {store.url!r}; give the path of a run folder, as printed at the end of fit"
-        )
+        return f"there is no folder {store.url!r}; give the path of a run folder, as printed at the end of fit"
     if not store.is_folder():
         return f"{store.url!r} is a file; give the path of a run folder, the one that holds {schema.RUN_FILE}"
     return f"{store.url!r} holds no {schema.RUN_FILE}, so it is no run folder; runs are usually under runs/"
@@ -102,7 +98,7 @@ def _read_parts(store: Store, folder: str) -> list[pa.Table]:
 
 def _read_table(store: Store, name: str) -> pa.Table:
     try:
-        return pq.read_table(io.BytesIO(store.read(name)))
+        return pq.ParquetFile(io.BytesIO(store.read(name))).read()
     except (pa.ArrowException, OSError) as error:
         raise DamagedRunError(
             f"{store.url}/{name} cannot be read ({str(error).splitlines()[0]}); "
@@ -113,13 +109,13 @@ def _read_table(store: Store, name: str) -> pa.Table:
 def _steps(tables: Sequence[pa.Table]) -> NDArray[np.int64]:
     if not tables:
         return np.zeros(0, np.int64)
-    return np.unique(np.concatenate([table["step"].to_numpy() for table in tables]))
+    return np.unique(np.concatenate([_values(table["step"]) for table in tables]))
 
 
 def _series(tables: Sequence[pa.Table], steps: NDArray[np.int64]) -> dict[str, FloatArray]:
     columns: dict[str, FloatArray] = {}
     for table in tables:
-        places = np.searchsorted(steps, table["step"].to_numpy())
+        places = np.searchsorted(steps, _values(table["step"]))
         for name in table.column_names:
             if name in schema.STEP_SERIES:
                 target = columns.setdefault(name, np.full(len(steps), np.nan))
@@ -127,16 +123,14 @@ def _series(tables: Sequence[pa.Table], steps: NDArray[np.int64]) -> dict[str, F
     return columns
 
 
-def _statistics(
-    tables: Sequence[pa.Table], steps: NDArray[np.int64], structure: Structure
-) -> dict[str, FloatArray]:
+def _statistics(tables: Sequence[pa.Table], steps: NDArray[np.int64], structure: Structure) -> dict[str, FloatArray]:
     columns: dict[str, FloatArray] = {}
     place_of = {variable.name: i for i, variable in enumerate(structure.variables)}
     for table in tables:
         variable = table["variable"].combine_chunks()
         names = variable.dictionary.to_pylist()
-        column = np.array([place_of.get(name, -1) for name in names])[variable.indices.to_numpy()]
-        step = table["step"].to_numpy()
+        column = np.array([place_of.get(name, -1) for name in names])[np.from_dlpack(variable.indices)]
+        step = _values(table["step"])
         row = np.searchsorted(steps, step)
         known = (column >= 0) & (row < len(steps))
         known[known] = steps[row[known]] == step[known]
@@ -148,13 +142,23 @@ def _statistics(
 
 
 def _floats(column: pa.ChunkedArray) -> FloatArray:
-    return np.asarray(column.to_numpy(), dtype=np.float64)
+    return _values(column).astype(np.float64)
+
+
+def _values(column: pa.ChunkedArray) -> NDArray[Any]:
+    """The column's values through the array protocol: pyarrow's own `to_numpy` would load pandas."""
+    chunks = [_chunk(chunk) for chunk in column.chunks]
+    return np.concatenate(chunks) if chunks else np.zeros(0)
+
+
+def _chunk(chunk: pa.Array) -> NDArray[Any]:
+    if chunk.null_count or pa.types.is_boolean(chunk.type):
+        return np.array([np.nan if value is None else value for value in chunk.to_pylist()], dtype=np.float64)
+    return np.from_dlpack(chunk)
 
 
 def _read_epochs(store: Store) -> dict[str, FloatArray]:
     if not store.exists(schema.EPOCHS_FILE):
         return {}
     table = _read_table(store, schema.EPOCHS_FILE)
-    return {
-        name: _floats(table[name]) for name in table.column_names if pa.types.is_primitive(table[name].type)
-    }
+    return {name: _floats(table[name]) for name in table.column_names if pa.types.is_primitive(table[name].type)}

@@ -53,9 +53,7 @@ class RunLog:
             return self.columns[column]
         except KeyError:
             held = ", ".join(sorted(self.columns)) or "none"
-            raise MissingColumnError(
-                f"the run {self.name!r} has no column {column!r}; it has: {held}"
-            ) from None
+            raise MissingColumnError(f"the run {self.name!r} has no column {column!r}; it has: {held}") from None
 
     def __contains__(self, column: object) -> bool:
         """Whether the log holds the column."""

@@ -43,9 +43,7 @@ KEY_COLUMNS = (
 STATISTIC_COLUMNS = (
     Column("gradient_norm", "float32", "loss/weight", "L2 norm of the gradient, unscaled, before clipping"),
     Column("gradient_mean", "float32", "loss/weight", "mean of the gradient's elements"),
-    Column(
-        "gradient_std", "float32", "loss/weight", "population standard deviation of the gradient's elements"
-    ),
+    Column("gradient_std", "float32", "loss/weight", "population standard deviation of the gradient's elements"),
     Column("gradient_max", "float32", "loss/weight", "largest magnitude among the gradient's elements"),
     Column("zero_fraction", "float32", "1", "share of the gradient's elements that are exactly zero"),
     Column("nonfinite_count", "int64", "elements", "how many of the gradient's elements are NaN or infinite"),
@@ -58,9 +56,7 @@ STEP_COLUMNS = (
     Column("loss", "float32", "loss", "loss of the step's own batch, regularization included, unscaled"),
     Column("learning_rate", "float32", "1", "learning rate the optimizer used in the step"),
     Column("global_norm", "float64", "loss/weight", "L2 norm of all gradients together, before clipping"),
-    Column(
-        "applied_global_norm", "float64", "loss/weight", "L2 norm of all gradients together, after clipping"
-    ),
+    Column("applied_global_norm", "float64", "loss/weight", "L2 norm of all gradients together, after clipping"),
     Column("loss_scale", "float32", "1", "factor the loss was multiplied by in mixed precision; 1 without"),
     Column("skipped", "bool", "1", "the loss-scale optimizer skipped the update of this step"),
 )

@@ -75,9 +75,7 @@ class Store:
         if not self._files.isdir(place):
             return []
         found: list[Any] = self._files.ls(place, detail=False)
-        return sorted(
-            f"{folder}/{str(path).rsplit('/', 1)[-1]}" for path in found if str(path).endswith(suffix)
-        )
+        return sorted(f"{folder}/{str(path).rsplit('/', 1)[-1]}" for path in found if str(path).endswith(suffix))
 
     def remove(self, name: str) -> None:
         """Deletes the file if it is there."""

@@ -175,7 +175,7 @@ class RunWriter:
         parts = self.store.list(folder, ".parquet")
         if len(parts) < 2:
             return
-        tables = [pq.read_table(io.BytesIO(self.store.read(part))) for part in parts]
+        tables = [pq.ParquetFile(io.BytesIO(self.store.read(part))).read() for part in parts]
         self._write_table(
             f"{folder}/part-joined-{self._parts:05d}.parquet", pa.concat_tables(tables).unify_dictionaries()
         )

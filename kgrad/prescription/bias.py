@@ -28,13 +28,10 @@ def prescribe_zero_bias(log: RunLog, finding: Finding) -> Prescription | None:
         before=f"biases of magnitude {spread:.3g}",
         after='bias_initializer="zeros"',
         why="These units are dead before the first update: their biases start so far off that no input wakes them.",
-        code=layers_code(
-            (log.structure.layer(v.layer), {"bias_initializer": '"zeros"'}) for v, _, _ in found
-        ),
+        code=layers_code((log.structure.layer(v.layer), {"bias_initializer": '"zeros"'}) for v, _, _ in found),
         finding=finding.rule,
         evidence=tuple(
-            Evidence(f"units of {v.layer} without gradient at the first step", d, "share")
-            for v, d, _ in found
+            Evidence(f"units of {v.layer} without gradient at the first step", d, "share") for v, d, _ in found
         ),
         settings={"bias_initializer": "zeros"},
     )

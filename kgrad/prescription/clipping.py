@@ -5,7 +5,8 @@ import numpy as np
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import FloatArray, RunLog
-from kgrad.prescription.code import number, optimizer_code
+from kgrad.prescription.code import inner_optimizer, number, optimizer_code
+from kgrad.prescription.learning_rate import TARGET_RATIO
 from kgrad.prescription.prescription import Prescription
 
 # Healthy steps are to go free: the bound lies where nine in ten of them stay under it. Pascanu et al.
@@ -18,61 +19,69 @@ _FEWEST = 10
 def prescribe_clipping(log: RunLog, finding: Finding, diagnosis: Diagnosis) -> Prescription | None:
     """`clipnorm` at the 90th percentile of the norms of healthy steps.
 
-    `clipnorm` bounds each variable by itself, so its value comes from the largest norm among the
-    variables of a step. Where a run has no healthy stretch, the smallest tenth of its finite norms
-    stands in for one, and the prescription says so.
+    `clipnorm` bounds each variable by itself, so its value comes from the largest norm among the variables of a
+    step. A run without a healthy stretch has no such distribution; under plain SGD the bound then is the norm at
+    which a step moves the weights by a sound share of their size, `ratio * weight norm / learning rate`.
     """
     if "gradient_norm" not in log:
         return None
     with np.errstate(invalid="ignore"):
-        largest = np.max(np.nan_to_num(log["gradient_norm"], nan=np.inf), axis=1)
-    healthy, measured = _healthy_norms(log, diagnosis, largest)
-    if not len(healthy) or not healthy.max() > 0:
+        largest = np.max(np.nan_to_num(log["gradient_norm"], nan=np.inf, posinf=np.inf), axis=1)
+    healthy = _healthy_norms(log, diagnosis, largest)
+    value = np.quantile(healthy, _HEALTHY_SHARE) if len(healthy) else _from_weights(log)
+    if value is None or not value > 0:
         return None
-    bound = float(number(np.quantile(healthy, _HEALTHY_SHARE)))
-    if not bound > 0:
-        return None
-    touched = float(np.mean(largest > bound))
+    bound = float(number(value))
     origin = (
-        "nine in ten healthy steps stay under it" if measured else "it is that of the run's calmest steps"
+        "nine in ten healthy steps of this run stay under it"
+        if len(healthy)
+        else f"at this learning rate it moves the weights by {100 * TARGET_RATIO:g} % of their size per step"
     )
     return Prescription(
         knob="clipping",
         target=("optimizer",),
         before=_present(log),
         after=f"clipnorm={number(bound)}",
-        why=f"A bound of {number(bound)} keeps one bad step from undoing many good ones; {origin}.",
+        why=f"A bound of {number(bound)} keeps one bad step from undoing many good ones: {origin}.",
         code=f"optimizer = {optimizer_code(log.info, clipnorm=bound, global_clipnorm=None, clipvalue=None)}",
         finding=finding.rule,
-        evidence=(
-            Evidence("steps of this run that it would have clipped", touched, "share"),
-            Evidence(
-                "largest norm of a variable, median of healthy steps",
-                float(np.median(healthy)),
-                "loss/weight",
-            ),
-            Evidence(
-                "largest finite norm of a variable", float(largest[np.isfinite(largest)].max()), "loss/weight"
-            ),
-        ),
+        evidence=_evidence(largest, healthy, bound),
         settings={"clipnorm": bound},
     )
 
 
-def _healthy_norms(log: RunLog, diagnosis: Diagnosis, largest: FloatArray) -> tuple[FloatArray, bool]:
+def _evidence(largest: FloatArray, healthy: FloatArray, bound: float) -> tuple[Evidence, ...]:
+    finite = largest[np.isfinite(largest)]
+    rows = [Evidence("steps of this run that it would have clipped", float(np.mean(largest > bound)), "share")]
+    if len(healthy):
+        middle = float(np.median(healthy))
+        rows.append(Evidence("largest norm of a variable, median of healthy steps", middle, "loss/weight"))
+    if len(finite):
+        rows.append(Evidence("largest finite norm of a variable", float(finite.max()), "loss/weight"))
+    return tuple(rows)
+
+
+def _healthy_norms(log: RunLog, diagnosis: Diagnosis, largest: FloatArray) -> FloatArray:
+    """The largest norm of each healthy step; empty where there are too few of them."""
     calm = np.zeros(len(log), dtype=bool)
     for phase in diagnosis.phases:
         if phase.name in ("healthy", "converged"):
             calm |= (log.steps >= phase.first_step) & (log.steps <= phase.last_step)
-    finite = np.isfinite(largest)
-    if np.count_nonzero(calm & finite) >= _FEWEST:
-        return largest[calm & finite], True
-    ordered = np.sort(largest[finite])
-    return ordered[: max(1, len(ordered) // 10)], False
+    norms: FloatArray = largest[calm & np.isfinite(largest)]
+    return norms if len(norms) >= _FEWEST else np.zeros(0)
+
+
+def _from_weights(log: RunLog) -> float | None:
+    """The norm at which a step of plain SGD moves a typical kernel by a sound share of its size."""
+    if inner_optimizer(log.info)["class_name"] != "SGD" or not {"weight_norm", "learning_rate"} <= set(log.columns):
+        return None
+    kernels = [i for i, variable in enumerate(log.structure.variables) if variable.is_kernel]
+    size, rate = float(np.median(log["weight_norm"][0, kernels])), float(log["learning_rate"][0])
+    return TARGET_RATIO * size / rate if kernels and rate > 0 and np.isfinite(size) else None
 
 
 def _present(log: RunLog) -> str:
-    config = (log.info.get("optimizer") or {}).get("config") or {}
+    config = inner_optimizer(log.info)["config"]
     for name in ("clipnorm", "global_clipnorm", "clipvalue"):
         if config.get(name):
             return f"{name}={config[name]:g}"

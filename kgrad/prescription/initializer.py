@@ -1,6 +1,7 @@
 """The initializer knob: weights whose variance keeps signals at their size through depth."""
 
 import math
+from dataclasses import dataclass
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
@@ -14,52 +15,70 @@ from kgrad.prescription.prescription import Prescription
 _TOLERANCE = 1.5
 
 
+@dataclass(frozen=True)
+class _Misfit:
+    """A kernel whose first weights are not of the size that theory asks for."""
+
+    variable: Variable
+    ratio: float
+    argument: str
+    code: str
+
+
 def prescribe_initializer(log: RunLog, finding: Finding) -> Prescription | None:
     """New initializers for the kernels whose first weights were too small or too large.
 
-    The measured spread is the root mean square of the weights before the first recorded update;
-    the wanted one is `gain / sqrt(fan_in)`. Source: He et al. 2015; Glorot & Bengio 2010.
+    The measured spread is the root mean square of the weights before the first recorded update; the wanted one is
+    `gain / sqrt(fan_in)`. Source: He et al. 2015; Glorot & Bengio 2010. A recurrent kernel should neither grow nor
+    shrink its state, which an orthogonal matrix does exactly: Saxe et al. 2014; Le et al. 2015 for ReLU.
     """
     if "weight_norm" not in log or not len(log) or log.steps[0] > 0:
         return None
-    off = {
-        variable.layer: ratio for variable, ratio in _ratios(log) if not 1 / _TOLERANCE < ratio < _TOLERANCE
-    }
-    if not off:
+    misfits = _misfits(log)
+    if not misfits:
         return None
-    layers = [log.structure.layer(name) for name in off]
-    code_of = {layer.name: initializer(log.structure.effective_activation(layer.name)) for layer in layers}
-    worst = max(off, key=lambda name: abs(math.log(off[name])))
-    size = "small" if off[worst] < 1 else "large"
-    factor = max(off[worst], 1 / off[worst])
-    present = next(v for v in log.structure.variables if v.layer == worst and v.role == "kernel")
+    worst = max(misfits, key=lambda misfit: abs(math.log(misfit.ratio)))
+    size = "small" if worst.ratio < 1 else "large"
+    factor = max(worst.ratio, 1 / worst.ratio)
+    changes: dict[str, dict[str, str]] = {}
+    for misfit in misfits:
+        changes.setdefault(misfit.variable.layer, {})[misfit.argument] = misfit.code
     return Prescription(
         knob="initializer",
-        target=tuple(off),
-        before=_named(present),
-        after=", ".join(dict.fromkeys(code_of.values())),
+        target=tuple(changes),
+        before=_named(worst.variable),
+        after=", ".join(dict.fromkeys(misfit.code for misfit in misfits)),
         why=(
-            f"The first weights of {_count(len(off))} are up to {factor:.3g} times too {size} "
+            f"The first weights of {_count(len(changes))} are up to {factor:.3g} times too {size} "
             "for their fan-in and activation, so signals change size at every layer."
         ),
-        code=layers_code((layer, {"kernel_initializer": code_of[layer.name]}) for layer in layers),
+        code=layers_code((log.structure.layer(name), change) for name, change in changes.items()),
         finding=finding.rule,
         evidence=tuple(
-            Evidence(f"weight spread of {name}, measured / needed", off[name], "1", 1.0) for name in off
+            Evidence(f"weight spread of {misfit.variable.name}, measured / needed", misfit.ratio, "1", 1.0)
+            for misfit in misfits
         ),
-        settings={"kernel_initializer": code_of},
+        settings={"initializers": changes},
     )
 
 
-def _ratios(log: RunLog) -> list[tuple[Variable, float]]:
-    """Measured over wanted spread for each kernel that is not the output layer's."""
-    kernels = [(i, v) for i, v in enumerate(log.structure.variables) if v.role == "kernel" and v.is_kernel]
+def _misfits(log: RunLog) -> list[_Misfit]:
+    """Kernels off by more than the tolerance; the output layer's is left alone (small is right there)."""
+    recurrent = {variable.layer for variable in log.structure.variables if variable.role == "recurrent_kernel"}
+    kernels = [(i, v) for i, v in enumerate(log.structure.variables) if v.is_kernel]
     found = []
     for place, variable in kernels[:-1] or kernels:
         spread = float(log["weight_norm"][0, place]) / math.sqrt(variable.size)
-        needed = gain(log.structure.effective_activation(variable.layer)) / math.sqrt(variable.fans[0])
-        if math.isfinite(spread) and spread > 0:
-            found.append((variable, spread / needed))
+        activation = log.structure.effective_activation(variable.layer)
+        if variable.role == "recurrent_kernel":
+            argument, needed, code = "recurrent_initializer", 1.0, '"orthogonal"'
+        elif variable.role == "kernel" and variable.layer not in recurrent:
+            argument, needed, code = "kernel_initializer", gain(activation), initializer(activation)
+        else:
+            continue
+        ratio = spread * math.sqrt(variable.fans[0]) / needed
+        if math.isfinite(ratio) and ratio > 0 and not 1 / _TOLERANCE < ratio < _TOLERANCE:
+            found.append(_Misfit(variable, ratio, argument, code))
     return found
 
 
@@ -67,12 +86,8 @@ def _named(variable: Variable) -> str:
     if not variable.initializer:
         return "unknown"
     config = variable.initializer.get("config") or {}
-    shown = {
-        key: value for key, value in config.items() if key in ("mean", "stddev", "scale", "gain", "value")
-    }
-    arguments = ", ".join(
-        f"{key}={value:g}" for key, value in shown.items() if isinstance(value, (int, float))
-    )
+    shown = {key: value for key, value in config.items() if key in ("mean", "stddev", "scale", "gain", "value")}
+    arguments = ", ".join(f"{key}={value:g}" for key, value in shown.items() if isinstance(value, (int, float)))
     return f"{variable.initializer['class_name']}({arguments})"
 
 

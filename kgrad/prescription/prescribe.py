@@ -24,7 +24,7 @@ def _plain(knob: Callable[[RunLog, Finding], Prescription | None]) -> Knob:
 # Which knobs answer which rule, the one that goes to the root of it first.
 KNOBS: dict[str, tuple[Knob, ...]] = {
     "vanishing-gradient": (_plain(prescribe_non_saturating), _plain(prescribe_initializer)),
-    "exploding-gradient": (prescribe_clipping, _plain(prescribe_initializer), _plain(prescribe_lower_rate)),
+    "exploding-gradient": (_plain(prescribe_initializer), prescribe_clipping, _plain(prescribe_lower_rate)),
     "nonfinite-gradient": (prescribe_clipping, _plain(prescribe_lower_rate)),
     "dead-units": (_plain(prescribe_zero_bias), _plain(prescribe_leaky), _plain(prescribe_lower_rate)),
     "plateau": (_plain(prescribe_initializer), _plain(prescribe_higher_rate)),

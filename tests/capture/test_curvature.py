@@ -117,8 +117,7 @@ def test_product_is_the_dense_hessian() -> None:
             value = loss()
         gradients = inner.gradient(value, [first, second])
     rows = [
-        [tf.reshape(j, (g.shape.num_elements(), -1)) for j in outer.jacobian(g, [first, second])]
-        for g in gradients
+        [tf.reshape(j, (g.shape.num_elements(), -1)) for j in outer.jacobian(g, [first, second])] for g in gradients
     ]
     expected = np.block([[block.numpy() for block in row] for row in rows])
     product = HessianProduct(loss, [first, second])
@@ -239,9 +238,7 @@ def test_product_is_the_finite_difference_of_the_gradient(name: str, float64: No
 
     expected = (gradient_at(1e-6) - gradient_at(-1e-6)) / 2e-6
     gradient_at(0.0)
-    np.testing.assert_allclose(
-        HessianProduct(loss, variables)(vector), expected, atol=1e-7 * np.abs(expected).max()
-    )
+    np.testing.assert_allclose(HessianProduct(loss, variables)(vector), expected, atol=1e-7 * np.abs(expected).max())
 
 
 def test_moments_are_put_back_after_the_trace() -> None:
@@ -282,9 +279,7 @@ def classifier() -> tuple[HessianProduct, np.ndarray]:
 
         def loss(model: keras.Model = model) -> Any:
             logits = model(x)
-            return tf.reduce_mean(
-                tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-            )
+            return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
 
         products.append(HessianProduct(loss, model.trainable_variables))
     return products[0], eigenvalues_of(dense(products[1]))

@@ -147,9 +147,7 @@ def test_activation_statistics_are_those_of_the_layers_outputs() -> None:
         [
             keras.Input((6,)),
             LAYERS.Dense(5, "tanh", name="t"),
-            LAYERS.Dense(
-                5, "sigmoid", name="s", kernel_initializer=keras.initializers.RandomNormal(stddev=5)
-            ),
+            LAYERS.Dense(5, "sigmoid", name="s", kernel_initializer=keras.initializers.RandomNormal(stddev=5)),
             LAYERS.Dense(4, "softmax", name="p"),
             LAYERS.Dense(3, name="l"),
         ]
@@ -490,9 +488,7 @@ def test_saddle_of_a_linear_network_is_seen_and_training_leaves_it() -> None:
 def test_several_outputs_before_any_fit() -> None:
     inputs = keras.Input((6,))
     hidden = LAYERS.Dense(4, "tanh")(inputs)
-    model = keras.Model(
-        inputs, {"a": LAYERS.Dense(1, name="a")(hidden), "b": LAYERS.Dense(1, name="b")(hidden)}
-    )
+    model = keras.Model(inputs, {"a": LAYERS.Dense(1, name="a")(hidden), "b": LAYERS.Dense(1, name="b")(hidden)})
     model.compile("sgd", {"a": "mse", "b": "mae"})
     x = rows_of(16)
     y = {"a": x[:, :1], "b": x[:, 1:2]}

@@ -19,7 +19,11 @@ def compiled(model, optimizer="sgd", loss=LOSS, **settings):
 
 def dense(**first):
     return keras.Sequential(
-        [keras.Input((12,)), layers.Dense(8, activation="relu", **first), layers.Dense(3, activation="softmax")]
+        [
+            keras.Input((12,)),
+            layers.Dense(8, activation="relu", **first),
+            layers.Dense(3, activation="softmax"),
+        ]
     )
 
 

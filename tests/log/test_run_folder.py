@@ -130,8 +130,16 @@ def test_an_unfinished_file_is_not_seen(tmp_path):
         (lambda run: (run / "run.json").write_text('{"schema_ver'), DamagedRunError, "not a run description"),
         (lambda run: (run / "run.json").write_text("[]"), DamagedRunError, "not a run description"),
         (lambda run: (run / "run.json").write_text('{"schema_version": 1}'), DamagedRunError, "lacks"),
-        (lambda run: (run / "run.json").write_text('{"schema_version": 99}'), NewerSchemaError, "pip install -U"),
-        (lambda run: next((run / "steps").iterdir()).write_bytes(b"PAR1nonsense"), DamagedRunError, "cannot be read"),
+        (
+            lambda run: (run / "run.json").write_text('{"schema_version": 99}'),
+            NewerSchemaError,
+            "pip install -U",
+        ),
+        (
+            lambda run: next((run / "steps").iterdir()).write_bytes(b"PAR1nonsense"),
+            DamagedRunError,
+            "cannot be read",
+        ),
         (lambda run: next((run / "gradients").iterdir()).write_bytes(b""), DamagedRunError, "cannot be read"),
         (lambda run: (run / "epochs.parquet").write_bytes(b"x"), DamagedRunError, "epochs.parquet"),
     ],

@@ -1,0 +1,129 @@
+"""The rule `exploding-gradient`."""
+
+import numpy as np
+
+from kgrad.diagnosis import signals
+from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.diagnosis.rule import Limit, rule
+from kgrad.log.run_log import FloatArray, RunLog
+
+GROWTH = Limit(
+    "growth of the global norm",
+    100.0,
+    "1",
+    "AutoTrainer (Zhang et al. 2021) takes a ratio above 70 for an explosion; two decades over the run's own calm "
+    "steps is the next round number, and noise between batches stays within one.",
+)
+LOSS_RISE = Limit(
+    "rise of the loss over its best before",
+    2.0,
+    "1",
+    "a loss that doubles has left the region it was in (own choice).",
+)
+STEPS = Limit("steps above the growth limit", 3.0, "steps", "fewer are a spike: Pascanu et al. 2013 show single ones.")
+DECADES = Limit(
+    "decades gained through depth",
+    3.0,
+    "decades",
+    "the mirror image of AutoTrainer's 1e-3 for a vanishing gradient.",
+)
+
+
+@rule(
+    columns=("global_norm",),
+    optional=("gradient_norm", "loss", "nonfinite_count"),
+    limits=(GROWTH, LOSS_RISE, STEPS, DECADES),
+)
+def exploding_gradient(log: RunLog) -> Finding | None:
+    """The gradient grows by orders of magnitude, over the steps or on its way back through the layers.
+
+    Measured: the global norm against the smallest it had been until then (the median of five steps, so that one
+    calm batch does not count), together with the loss. It explodes where the norm stays a hundred times above for
+    some steps, or until it is no longer finite, while the loss rises too; or where the norm grows steadily by
+    some decades from the last layer back to the first and the loss makes no progress.
+
+    Blind spot: a run that is not finite after its very first step shows no growth: it is `nonfinite-gradient`.
+    A large norm at the start that calms down by itself is not called a disease.
+    """
+    norm = log["global_norm"]
+    finite = np.isfinite(norm)
+    if not finite.any():
+        return None
+    growth = _growth(norm, finite)
+    above = growth >= GROWTH.value
+    onset = int(np.argmax(above)) if above.any() else len(norm)
+    dies = onset < len(norm) and not finite[onset:].all()
+    if onset < len(norm) and (above.sum() >= STEPS.value or dies) and (dies or _loss_rises(log, onset)):
+        return _over_steps(log, growth, onset, dies)
+    return _over_depth(log)
+
+
+def _growth(norm: FloatArray, finite: np.ndarray) -> FloatArray:
+    """Each finite norm over the calmest five-step median before it (the first steps count as they are)."""
+    known = norm[finite]
+    padded = np.concatenate([np.full(4, known[0]), known])
+    smooth = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
+    calm = np.minimum.accumulate(np.concatenate([[known[0]], np.maximum(smooth[:-1], np.finfo(float).tiny)]))
+    growth = np.zeros(len(norm))
+    growth[finite] = known / np.maximum(calm, np.finfo(float).tiny)
+    return growth
+
+
+def _loss_rises(log: RunLog, onset: int) -> bool:
+    if "loss" not in log:
+        return True
+    before, after = log["loss"][: onset + 1], log["loss"][onset:]
+    if not np.isfinite(after).all():
+        return True
+    known = before[np.isfinite(before)]
+    return bool(len(known) and np.max(after) > LOSS_RISE.value * abs(np.median(known[-5:])))
+
+
+def _over_steps(log: RunLog, growth: FloatArray, onset: int, dies: bool) -> Finding:
+    norm = log["global_norm"]
+    finite = np.flatnonzero(np.isfinite(norm))
+    begin = max(0, onset - 1)
+    peak = float(growth.max())
+    lost = int(len(norm) - len(finite))
+    end = f", until it was no longer finite at step {int(log.steps[~np.isfinite(norm)][0])}" if dies else ""
+    evidence = [
+        Evidence("growth of the global norm over its calmest earlier steps", peak, "1", GROWTH.value),
+        Evidence("largest finite global norm", float(norm[finite].max()), "loss/weight"),
+        Evidence("steps above the growth limit", float((growth >= GROWTH.value).sum()), "steps", STEPS.value),
+    ]
+    if lost:
+        evidence.append(Evidence("steps whose norm is not finite", lost / len(norm), "share"))
+    return Finding(
+        rule="exploding-gradient",
+        severity="high",
+        summary=f"the global gradient norm grew {peak:.1e}-fold from step {int(log.steps[begin])} on{end}.",
+        first_step=int(log.steps[begin]),
+        last_step=int(log.steps[-1] if dies else log.steps[np.flatnonzero(growth >= GROWTH.value)[-1]]),
+        evidence=tuple(evidence),
+        confidence=0.95 if dies else 0.85,
+        details={"growth": peak, "onset_step": int(log.steps[onset])},
+    )
+
+
+def _over_depth(log: RunLog) -> Finding | None:
+    if "gradient_norm" not in log or len(signals.kernels(log)) < 4:
+        return None
+    trend = signals.depth_trend(log)
+    sick = (-trend.decades >= DECADES.value) & (trend.agreement <= -0.8)
+    if sick.mean() < 0.2 or ("loss" in log and signals.loss_curve(log).progress > 0.3):
+        return None
+    first, end = signals.longest_run(sick)
+    begin, last = signals.span(log, trend.edges, first, end)
+    decades = float(-np.median(trend.decades[sick]))
+    return Finding(
+        rule="exploding-gradient",
+        severity="high",
+        summary=f"the gradient grows {10**decades:.0e}-fold from the last hidden layer back to the first.",
+        first_step=begin,
+        last_step=last,
+        evidence=(
+            Evidence("decades gained from the last hidden kernel to the first", decades, "decades", DECADES.value),
+        ),
+        confidence=0.85,
+        details={"total_decades": -decades},
+    )

@@ -1,0 +1,68 @@
+"""The rule `plateau`."""
+
+import numpy as np
+
+from kgrad.diagnosis import signals
+from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.diagnosis.rule import Limit, NotApplicable, rule
+from kgrad.log.run_log import RunLog
+
+SHARE = Limit("share of the run", 0.2, "share", "a fifth of a run spent without progress is worth a word (own choice).")
+LEAVES = Limit(
+    "fall of the loss after the stretch",
+    0.2,
+    "share",
+    "a loss that later falls by a fifth of its level shows that the stretch was no minimum.",
+)
+NOT_LEARNED = Limit(
+    "progress of the loss",
+    0.3,
+    "share",
+    "as in vanishing-gradient: a network that learns no more than the means of the targets makes about this much.",
+)
+FEWEST = Limit("steps", 50, "steps", "fewer steps hold too few windows to tell a slope from noise.")
+
+
+@rule(
+    columns=("loss",),
+    limits=(SHARE, LEAVES, NOT_LEARNED, FEWEST),
+    symptom_of=("nonfinite-gradient", "exploding-gradient", "vanishing-gradient", "dead-units"),
+)
+def plateau(log: RunLog) -> Finding | None:
+    """The loss stands still where it should not: far above what the run reaches later, or near where it began.
+
+    Measured: medians of the loss in windows. A window is flat where the loss a tenth of the run before and after
+    differs by less than its noise. A flat stretch is a plateau where the loss falls a good deal afterwards, or
+    where the whole run has made next to no progress; a flat stretch after the loss has fallen, with nothing better
+    to come, is convergence.
+
+    Blind spot: a run that was stopped on a plateau after good progress looks converged, since nobody knows what
+    would have come; whether it was a saddle takes the curvature to tell.
+    """
+    if len(log) < FEWEST.value:
+        raise NotApplicable(f"{len(log)} steps are too few to tell a slope from noise; {FEWEST.value:.0f} are needed")
+    curve = signals.loss_curve(log)
+    stuck = curve.progress < NOT_LEARNED.value
+    stands = curve.flat & ((curve.leaves > LEAVES.value) & ~curve.learned | stuck)
+    first, end = signals.longest_run(stands)
+    share = float((curve.edges[end] - curve.edges[first]) / len(log)) if end else 0.0
+    if share < SHARE.value:
+        return None
+    begin, last = signals.span(log, curve.edges, first, end)
+    level = float(np.nanmedian(curve.level[first:end]))
+    leaves = float(np.max(curve.leaves[first:end]))
+    after = f", then fell by {100 * leaves:.0f} %" if leaves > LEAVES.value else " and never left it"
+    return Finding(
+        rule="plateau",
+        severity="high" if stuck else "medium",
+        summary=f"the loss stood at {level:.3g} for {100 * share:.0f} % of the run (from step {begin}){after}.",
+        first_step=begin,
+        last_step=last,
+        evidence=(
+            Evidence("share of the run without progress", share, "share", SHARE.value),
+            Evidence("fall of the loss afterwards", leaves, "share", LEAVES.value),
+            Evidence("progress of the loss over the whole run", curve.progress, "share", NOT_LEARNED.value),
+        ),
+        confidence=0.9 if leaves > LEAVES.value else 0.75,
+        details={"level": level, "share": share},
+    )

@@ -1,0 +1,192 @@
+"""Numbers that several rules and the phases look at: the loss by windows, the profile over depth.
+
+All are relative: to the run's own start, to its own noise, to other layers. None has a unit that a
+factor on the loss would change.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kgrad.log.run_log import FloatArray, RunLog
+
+# Windows a run is cut into: fine enough for a phase of a few percent, coarse enough for a median.
+WINDOWS = 60
+SMALLEST_WINDOW = 5
+# Median absolute deviation -> standard deviation of a normal distribution; the standard error of a median
+# is 1.253 times that of a mean (Kenney & Keeping 1962).
+_MAD_TO_STD, _MEDIAN_ERROR = 1.4826, 1.253
+
+
+@dataclass(frozen=True)
+class LossCurve:
+    """The loss by windows.
+
+    Attributes:
+        edges: first position of each window and the end, shape `(windows + 1,)`.
+        start: loss of the first steps.
+        level: median loss of each window, NaN where none is finite, shape `(windows,)`.
+        error: standard error of the level.
+        flat: whether the loss falls by no more than noise around the window.
+        rising: whether it rises by more than noise.
+        learned: whether the level is at most half the start.
+        leaves: share of the level by which the loss falls later on.
+    """
+
+    edges: NDArray[np.int64]
+    start: float
+    level: FloatArray
+    error: FloatArray
+    flat: NDArray[np.bool_]
+    rising: NDArray[np.bool_]
+    learned: NDArray[np.bool_]
+    leaves: FloatArray
+
+    @property
+    def progress(self) -> float:
+        """Share of the start by which the best window lies under it: 0 is nothing learned, 1 is all."""
+        known = self.level[np.isfinite(self.level)]
+        if not len(known) or not self.start:
+            return 0.0
+        return float((self.start - known.min()) / abs(self.start))
+
+
+def window_edges(steps: int) -> NDArray[np.int64]:
+    """Edges of at most `WINDOWS` windows of at least `SMALLEST_WINDOW` steps each."""
+    count = max(1, min(WINDOWS, steps // SMALLEST_WINDOW))
+    return np.linspace(0, steps, count + 1).astype(np.int64)
+
+
+def medians(values: FloatArray, edges: NDArray[np.int64]) -> FloatArray:
+    """Median of each window over the finite values; NaN where a window has none.
+
+    Args:
+        values: shape `(steps,)` or `(steps, columns)`.
+        edges: as `window_edges` gives them.
+
+    Returns:
+        Shape `(windows,)` or `(windows, columns)`.
+    """
+    finite = np.where(np.isfinite(values), values, np.nan)
+    parts = (finite[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True))
+    return np.array([_median(part) for part in parts])
+
+
+def _median(part: FloatArray) -> FloatArray:
+    ordered = np.sort(part, axis=0)  # NaN sorts to the end
+    known = np.count_nonzero(~np.isnan(part), axis=0)
+    low, high = np.maximum(known - 1, 0) // 2, np.maximum(known, 1) // 2
+    if part.ndim == 1:
+        return np.asarray((ordered[low] + ordered[high]) / 2 if known else np.nan)
+    columns = np.arange(part.shape[1])
+    return np.where(known > 0, (ordered[low, columns] + ordered[high, columns]) / 2, np.nan)
+
+
+def loss_curve(log: RunLog, tolerance: float = 0.02) -> LossCurve:
+    """The loss by windows.
+
+    A window is flat when the medians a tenth of the run before and after it differ by less than
+    three standard errors, or by less than `tolerance` of the level.
+
+    Args:
+        log: a run with the column `loss`.
+        tolerance: relative change that counts as none.
+    """
+    loss = log["loss"]
+    edges = window_edges(len(loss))
+    level = medians(loss, edges)
+    spread = medians(np.abs(loss - np.repeat(level, np.diff(edges))), edges)
+    error = _MEDIAN_ERROR * _MAD_TO_STD * spread / np.sqrt(np.diff(edges))
+    reach = max(1, len(level) // 10)
+    places = np.arange(len(level))
+    before, after = np.maximum(places - reach, 0), np.minimum(places + reach, len(level) - 1)
+    fall = level[before] - level[after]
+    noise = np.maximum(3 * np.hypot(error[before], error[after]), tolerance * np.abs(level))
+    first = loss[np.isfinite(loss)][:3]
+    start = float(np.median(first)) if len(first) else float("nan")
+    later = np.fmin.accumulate(level[::-1])[::-1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        leaves = np.nan_to_num((level - later) / np.abs(level))
+        learned = level <= 0.5 * start
+        flat, rising = fall < noise, fall < -noise
+    return LossCurve(edges, start, level, error, flat & ~rising, rising, learned, leaves)
+
+
+def kernels(log: RunLog) -> list[int]:
+    """Columns of the weight matrices and tensors, by depth; biases, scales and tables left out."""
+    return [i for i, variable in enumerate(log.structure.variables) if variable.is_kernel]
+
+
+def logarithm(values: FloatArray) -> FloatArray:
+    """Decimal logarithm; NaN for what is not positive and finite."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log10(values)
+    return np.where(np.isfinite(logs), logs, np.nan)
+
+
+@dataclass(frozen=True)
+class DepthTrend:
+    """How the gradient changes from the output back to the input, by windows.
+
+    Attributes:
+        edges: as in `LossCurve`.
+        decades: decades lost (positive) or gained (negative) from the last kernel to the first, by a
+            straight line through the logarithms, shape `(windows,)`.
+        agreement: rank correlation of depth and norm, from -1 to 1.
+    """
+
+    edges: NDArray[np.int64]
+    decades: FloatArray
+    agreement: FloatArray
+
+
+def depth_trend(log: RunLog) -> DepthTrend:
+    """The trend of the kernels' gradient norms over depth, the output layer left out.
+
+    The gradient of the output layer comes straight from the loss and has another scale than those
+    behind it (a softmax layer has few units), so it is no part of the trend.
+
+    Args:
+        log: a run with the column `gradient_norm`.
+    """
+    columns = kernels(log)[:-1]
+    edges = window_edges(len(log))
+    profile = medians(logarithm(log["gradient_norm"][:, columns]), edges)
+    if len(columns) < 2:
+        nothing = np.zeros(len(profile))
+        return DepthTrend(edges, nothing, nothing)
+    depth = np.arange(len(columns), dtype=float)
+    depth -= depth.mean()
+    known = np.isfinite(profile).all(axis=1)
+    slope = np.where(known, (profile * depth).sum(axis=1) / (depth**2).sum(), 0.0)
+    ranks = np.argsort(np.argsort(profile, axis=1), axis=1) - depth.mean() - (len(columns) - 1) / 2
+    ranks = ranks - ranks.mean(axis=1, keepdims=True)
+    agreement = np.where(known, (ranks * depth).sum(axis=1) / (depth**2).sum(), 0.0)
+    return DepthTrend(edges, slope * (len(columns) - 1), agreement)
+
+
+def longest_run(mask: NDArray[np.bool_]) -> tuple[int, int]:
+    """First and end position of the longest unbroken stretch of `True`; `(0, 0)` for none.
+
+    >>> longest_run(np.array([True, False, True, True]))
+    (2, 4)
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    starts, ends = edges[::2], edges[1::2]
+    if not len(starts):
+        return 0, 0
+    best = int(np.argmax(ends - starts))
+    return int(starts[best]), int(ends[best])
+
+
+def span(log: RunLog, edges: NDArray[np.int64], first: int, end: int) -> tuple[int, int]:
+    """Step numbers of the first and last step of the windows `first` to `end - 1`."""
+    return int(log.steps[edges[first]]), int(log.steps[edges[end] - 1])
+
+
+def update_ratio(log: RunLog, columns: list[int]) -> FloatArray:
+    """`update_norm / weight_norm` of some variables, NaN where it has no value, shape `(steps, columns)`."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = log["update_norm"][:, columns] / log["weight_norm"][:, columns]
+    return np.where(np.isfinite(ratio), ratio, np.nan)

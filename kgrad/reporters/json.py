@@ -1,0 +1,40 @@
+"""The report for machines: strict JSON, sorted, the same bytes for the same run."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kgrad.diagnosis import Diagnosis
+from kgrad.log.run_log import RunLog
+from kgrad.log.schema import SCHEMA_VERSION
+from kgrad.prescription.prescription import Prescription
+
+
+def render_json(log: RunLog, diagnosis: Diagnosis, prescriptions: Sequence[Prescription]) -> str:
+    """The run's facts, diagnosis and prescriptions; NaN and infinities become `null`."""
+    data = {
+        "schema_version": SCHEMA_VERSION,
+        "run": {
+            "name": log.name,
+            "status": log.status,
+            "error": log.info.get("error"),
+            "recorded_steps": len(log),
+            "layers": len(log.structure.weighted_layers),
+            "variables": len(log.structure.variables),
+            "parameters": log.structure.parameters,
+        },
+        "diagnosis": diagnosis.to_dict(),
+        "prescriptions": [prescription.to_dict() for prescription in prescriptions],
+    }
+    return json.dumps(_strict(data), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _strict(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(entry) for entry in value]
+    return value
