@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kgrad import __version__, workflow
+from kgrad.demo import STORY_NAMES
 from kgrad.diagnosis.finding import SEVERITIES, at_least
 from kgrad.diagnosis.rule import all_rules, find_rule
 from kgrad.errors import KgradError
@@ -61,14 +62,17 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
 ) -> None:
     """Train a small sick network on real handwritten digits and write its report."""
+    if story not in STORY_NAMES:
+        raise KgradError(f"there is no story {story!r}; the stories are: {', '.join(STORY_NAMES)}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        from kgrad.demo.run import find_story, run_story
+        from kgrad.demo.run import run_story
+        from kgrad.demo.stories import STORIES
     except ModuleNotFoundError as error:
         raise KgradError(
             f"the demo trains a network and needs {error.name}: pip install 'kgrad[tensorflow,demo]'"
         ) from error
-    chosen = find_story(story)
+    chosen = STORIES[story]
     console.print(f"[bold]{chosen.name}[/]: {chosen.about}, on 1,797 real handwritten digits")
     examination, report = run_story(chosen, report=output, seed=seed)
     _print_summary(examination)

@@ -41,7 +41,7 @@ _SILENT = frozenset(
 )
 
 
-class CurvatureUnavailable(CaptureError):  # noqa: N818 - the outcome is "not applicable", not a fault
+class CurvatureUnavailable(CaptureError):
     """The curvature of this loss cannot be taken; the message says why (*not applicable*, not zero)."""
 
 

@@ -61,7 +61,9 @@ def _walk(owner: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     """Leaf layers under `owner` with their names, in topological order where there is a graph."""
     for layer in _children(owner):
         path = f"{prefix}{layer.name}"
-        if isinstance(layer, keras.Model) or (_children(layer) and not layer._trainable_variables):
+        if isinstance(layer, keras.layers.RNN):  # its cell is its inside: people know the layer
+            yield path, layer
+        elif isinstance(layer, keras.Model) or (_children(layer) and not layer._trainable_variables):
             yield from _walk(layer, f"{path}/")
         else:
             yield path, layer
@@ -105,10 +107,16 @@ def _describe(layer: Any, name: str, depth: int, name_of: dict[int, str]) -> Lay
         activation=_activation(layer, config),
         units=shape[-1] if shape is not None and len(shape) else getattr(layer, "units", None),
         inbound=tuple(dict.fromkeys(_inbound(layer, name_of))),
-        parameters=sum(_size(weight) for weight in layer._trainable_variables + layer._non_trainable_variables),
+        parameters=sum(_size(weight) for weight in _own_weights(layer)),
         trainable=bool(layer.trainable),
         config=config,
     )
+
+
+def _own_weights(layer: Any) -> list[Any]:
+    if isinstance(layer, keras.layers.RNN):
+        return list(layer.weights)
+    return list(layer._trainable_variables + layer._non_trainable_variables)
 
 
 def _inbound(layer: Any, name_of: dict[int, str]) -> Iterator[str]:

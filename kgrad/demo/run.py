@@ -11,8 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from kgrad import workflow
 from kgrad.capture.monitor import GradientMonitor
 from kgrad.demo.digits import load
-from kgrad.demo.stories import STORIES, Story
-from kgrad.errors import KgradError
+from kgrad.demo.stories import Story
 
 
 class _Bar(keras.callbacks.Callback):
@@ -27,17 +26,6 @@ class _Bar(keras.callbacks.Callback):
         """Moves the bar."""
         loss = f"loss {float((logs or {}).get('loss', float('nan'))):.3f}"
         self._progress.update(self._task, completed=epoch + 1, loss=loss)
-
-
-def find_story(name: str) -> Story:
-    """The story with the given name.
-
-    Raises:
-        KgradError: there is none; the message lists those there are.
-    """
-    if name not in STORIES:
-        raise KgradError(f"there is no story {name!r}; the stories are: {', '.join(STORIES)}")
-    return STORIES[name]
 
 
 def run_story(

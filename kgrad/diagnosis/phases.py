@@ -7,6 +7,8 @@ a number of steps, are what keeps the phases in place when the log is thinned.
 """
 
 from dataclasses import dataclass
+from itertools import groupby, pairwise
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,30 +106,23 @@ def _exploded(norm: FloatArray) -> NDArray[np.bool_]:
 
 def _smooth(names: NDArray[np.str_]) -> list[str]:
     """Names with stretches under three windows given to the longer neighbour."""
-    runs = [[name, 1] for name in names.tolist()]
-    runs = _merged(runs)
-    while len(runs) > 1:
-        place = min(range(len(runs)), key=lambda i: runs[i][1])
-        if runs[place][1] >= _SHORTEST:
+    stretches = _merged([(str(name), 1) for name in names])
+    while len(stretches) > 1:
+        place = min(range(len(stretches)), key=lambda i: stretches[i][1])
+        if stretches[place][1] >= _SHORTEST:
             break
-        left = runs[place - 1] if place > 0 else None
-        right = runs[place + 1] if place + 1 < len(runs) else None
-        heir = max((r for r in (left, right) if r is not None), key=lambda r: r[1])
-        runs[place][0] = heir[0]
-        runs = _merged(runs)
-    return [str(name) for name, count in runs for _ in range(int(count))]
+        neighbours = stretches[max(0, place - 1) : place] + stretches[place + 1 : place + 2]
+        heir = max(neighbours, key=lambda stretch: stretch[1])
+        stretches[place] = (heir[0], stretches[place][1])
+        stretches = _merged(stretches)
+    return [name for name, count in stretches for _ in range(count)]
 
 
-def _merged(runs: list[list[object]]) -> list[list[object]]:
-    merged: list[list[object]] = []
-    for name, count in runs:
-        if merged and merged[-1][0] == name:
-            merged[-1][1] += count  # type: ignore[operator]
-        else:
-            merged.append([name, count])
-    return merged
+def _merged(stretches: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Neighbours of one name joined."""
+    return [(name, sum(count for _, count in group)) for name, group in groupby(stretches, key=itemgetter(0))]
 
 
 def _phases(log: RunLog, edges: NDArray[np.int64], names: list[str]) -> tuple[Phase, ...]:
     starts = [i for i in range(len(names)) if i == 0 or names[i] != names[i - 1]] + [len(names)]
-    return tuple(Phase(names[a], *signals.span(log, edges, a, b)) for a, b in zip(starts[:-1], starts[1:], strict=True))
+    return tuple(Phase(names[a], *signals.span(log, edges, a, b)) for a, b in pairwise(starts))

@@ -5,6 +5,7 @@ factor on the loss would change.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,7 @@ def medians(values: FloatArray, edges: NDArray[np.int64]) -> FloatArray:
         Shape `(windows,)` or `(windows, columns)`.
     """
     finite = np.where(np.isfinite(values), values, np.nan)
-    parts = (finite[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True))
+    parts = (finite[a:b] for a, b in pairwise(edges))
     return np.array([_median(part) for part in parts])
 
 

@@ -15,11 +15,13 @@ TARGET_RATIO = 3e-3
 # One prescription moves the rate by at most this factor: the ratio is measured on a sick run.
 _LARGEST_FACTOR = 10.0
 _SMALLEST_FACTOR = 1e-3
+# Steps a ratio is measured over: up to the onset of a disease, or from there on.
+_WINDOW = 50
 
 
 def prescribe_lower_rate(log: RunLog, finding: Finding) -> Prescription | None:
     """A lower learning rate where the weights move by more than a sound share per step."""
-    ratio = update_ratio(log, finding.first_step)
+    ratio = update_ratio(log, finding.first_step - _WINDOW, finding.first_step)
     if ratio is None or ratio <= TARGET_RATIO:
         return None
     return _change(log, finding, ratio, max(TARGET_RATIO / ratio, _SMALLEST_FACTOR))
@@ -27,14 +29,14 @@ def prescribe_lower_rate(log: RunLog, finding: Finding) -> Prescription | None:
 
 def prescribe_higher_rate(log: RunLog, finding: Finding) -> Prescription | None:
     """A higher learning rate where the weights hardly move."""
-    ratio = update_ratio(log, finding.first_step)
+    ratio = update_ratio(log, finding.first_step, finding.first_step + _WINDOW)
     if ratio is None or not 0 < ratio < TARGET_RATIO:
         return None
     return _change(log, finding, ratio, min(TARGET_RATIO / ratio, _LARGEST_FACTOR))
 
 
-def update_ratio(log: RunLog, first_step: int) -> float | None:
-    """`update_norm / weight_norm`, the median over kernels and over the 50 steps from `first_step` on.
+def update_ratio(log: RunLog, first_step: int, last_step: int) -> float | None:
+    """`update_norm / weight_norm`, the median over kernels and over the steps from `first_step` to `last_step`.
 
     Returns:
         The ratio, `None` where the run does not tell.
@@ -42,8 +44,7 @@ def update_ratio(log: RunLog, first_step: int) -> float | None:
     kernels = [i for i, variable in enumerate(log.structure.variables) if variable.is_kernel]
     if "update_norm" not in log or "weight_norm" not in log or not kernels:
         return None
-    start = int(np.searchsorted(log.steps, first_step))
-    window = slice(max(0, start - 1), start + 50)
+    window = (log.steps >= first_step) & (log.steps <= last_step)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = log["update_norm"][window][:, kernels] / log["weight_norm"][window][:, kernels]
     ratios = ratios[np.isfinite(ratios)]

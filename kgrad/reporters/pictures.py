@@ -4,6 +4,7 @@ import base64
 import struct
 import zlib
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,7 @@ def log10(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def thin(count: int, most: int) -> list[slice]:
     """Slices that cut `count` steps into at most `most` pieces of like length."""
     edges = np.linspace(0, count, min(count, most) + 1).astype(int)
-    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 def envelope(values: NDArray[np.float64], most: int = 480) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from .factory import run_log
 
 
 def test_a_missing_column_is_named_with_those_there_are():
-    with pytest.raises(MissingColumnError, match="has no column 'cosine'; it has: .*gradient_norm"):
+    with pytest.raises(MissingColumnError, match=r"has no column 'cosine'; it has: .*gradient_norm"):
         run_log().only(["gradient_norm"])["cosine"]
 
 

@@ -11,7 +11,7 @@ DEAD = Limit(
     "units without gradient",
     0.7,
     "share",
-    "AutoTrainer (Zhang et al. 2021) and DeepDiagnosis (Wardat et al. 2022) call a ReLU layer dying from 70 % zeros on.",
+    "AutoTrainer (Zhang et al. 2021) and DeepDiagnosis (Wardat et al. 2022) call a ReLU layer dying from 70 % on.",
 )
 SHARE = Limit("share of the run", 0.5, "share", "units that sleep for half the run have not come back by themselves.")
 _FAMILY = ("relu", "relu6")
@@ -40,12 +40,14 @@ def dead_units(log: RunLog) -> Finding | None:
     names = [name for name, hit in zip(columns, lasting, strict=True) if hit]
     worst = float(shares[lasting].max())
     sick = (dead[:, lasting] >= DEAD.value).any(axis=1)
-    begin, last = signals.span(log, signals.window_edges(len(log)), *signals.longest_run(sick))
+    begin, last = signals.span(log, signals.window_edges(len(log)), *signals.longest_run(np.asarray(sick)))
     stuck = "loss" not in log or signals.loss_curve(log).progress < 0.3
     return Finding(
         rule="dead-units",
         severity="high" if stuck else "medium",
-        summary=f"up to {100 * worst:.0f} % of the units in {len(names)} of {len(columns)} ReLU layers get no gradient.",
+        summary=(
+            f"up to {100 * worst:.0f} % of the units in {len(names)} of {len(columns)} ReLU layers get no gradient."
+        ),
         layers=tuple(names),
         first_step=begin,
         last_step=last,

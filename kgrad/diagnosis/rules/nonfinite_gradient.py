@@ -54,7 +54,7 @@ def nonfinite_gradient(log: RunLog) -> Finding | None:
         evidence=(
             Evidence("first step that is not finite", float(log.steps[first]), "step"),
             Evidence("steps that are not finite", share, "share"),
-            Evidence("elements that are not finite in the first such step", float(broken[first].sum()), "variables"),
+            Evidence("variables that are not finite in the first such step", float(broken[first].sum()), "variables"),
         ),
         confidence=0.99,
         details={"first_step": int(log.steps[first]), "loss_finite": _loss_finite(log, first)},

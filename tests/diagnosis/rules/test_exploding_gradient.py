@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from .cases import deep, outcome, scaled
+
+
+def exploding(steps=200, onset=100, loss_rises=True, dies=False):
+    norm = np.ones(steps)
+    norm[onset:] = 10.0 ** np.linspace(0, 6, steps - onset)
+    loss = np.linspace(2, 1, steps)
+    if loss_rises:
+        loss[onset:] = 10.0 ** np.linspace(0, 3, steps - onset)
+    if dies:
+        norm[-20:] = loss[-20:] = np.nan
+    return deep(steps=steps, global_norm=norm, loss=loss)
+
+
+def test_growth_with_a_rising_loss():
+    said = outcome("exploding-gradient", exploding())
+    assert said.finding.severity == "high"
+    assert 100 <= said.finding.first_step <= 140
+    assert said.finding.details["growth"] == pytest.approx(1e6, rel=0.1)
+
+
+def test_growth_that_ends_in_nan():
+    said = outcome("exploding-gradient", exploding(dies=True))
+    assert "no longer finite at step 180" in said.finding.summary
+
+
+def test_a_single_spike_is_no_explosion():
+    norm, loss = np.ones(200), np.linspace(2, 1, 200)
+    norm[120], loss[121] = 1e5, 40
+    assert outcome("exploding-gradient", deep(global_norm=norm, loss=loss)).status == "clear"
+
+
+def test_a_large_start_that_calms_down_is_none():
+    norm = np.ones(200)
+    norm[:3] = 1e6
+    assert outcome("exploding-gradient", deep(global_norm=norm)).status == "clear"
+
+
+def test_growth_while_the_loss_falls_is_none():
+    assert outcome("exploding-gradient", exploding(loss_rises=False)).status == "clear"
+
+
+def test_growth_through_depth_with_a_loss_that_stands_still():
+    stuck = np.full(200, 2.3)
+    assert outcome("exploding-gradient", deep(decades=-6, loss=stuck)).finding.details["total_decades"] < -3
+    assert outcome("exploding-gradient", deep(decades=-6)).status == "clear"
+
+
+@pytest.mark.parametrize("factor", [1e-4, 1e4])
+def test_a_factor_on_the_loss_changes_nothing(factor):
+    one, other = (outcome("exploding-gradient", log).finding for log in (exploding(), scaled(exploding(), factor)))
+    assert (one.severity, one.first_step, one.last_step) == (other.severity, other.first_step, other.last_step)

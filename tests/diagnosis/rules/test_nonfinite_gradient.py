@@ -1,0 +1,46 @@
+import numpy as np
+
+from kgrad.diagnosis import diagnose
+
+from .cases import deep, outcome
+from .test_exploding_gradient import exploding
+
+
+def broken(where, **columns):
+    counts = np.zeros((200, 16))
+    counts[where] = 4
+    return deep(nonfinite_count=counts, **columns)
+
+
+def test_the_first_step_and_the_layer_nearest_the_output_are_named():
+    counts = np.zeros((200, 16))
+    counts[50, 4:8] = 1
+    counts[51:] = 1
+    said = outcome("nonfinite-gradient", deep(nonfinite_count=counts)).finding
+    assert said.first_step == 50
+    assert said.layers == ("dense_2", "dense_3")
+    assert said.severity == "high"
+
+
+def test_one_broken_step_is_enough():
+    assert outcome("nonfinite-gradient", broken((slice(7, 8), 0))).status == "found"
+
+
+def test_steps_skipped_now_and_then_do_no_harm():
+    skipped = np.zeros(200)
+    skipped[:5] = 1
+    assert outcome("nonfinite-gradient", broken((slice(0, 5), slice(None)), skipped=skipped)).status == "clear"
+
+
+def test_steps_skipped_all_the_time_do():
+    skipped = np.zeros(200)
+    skipped[::3] = 1
+    said = outcome("nonfinite-gradient", broken((slice(0, None, 3), slice(None)), skipped=skipped))
+    assert said.finding.severity == "medium"
+
+
+def test_it_is_the_symptom_of_an_explosion():
+    log = exploding(dies=True)
+    log.columns["nonfinite_count"][-20:] = 1
+    causes = {finding.rule: finding.caused_by for finding in diagnose(log).findings}
+    assert causes["nonfinite-gradient"] == "exploding-gradient"

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from .cases import deep, outcome, scaled
+
+NOISE = 0.02 * np.random.default_rng(2).normal(size=400)
+
+
+def run(loss):
+    return deep(steps=400, loss=loss + NOISE)
+
+
+def then(*pieces):
+    return np.concatenate([np.linspace(a, b, n) for a, b, n in pieces])
+
+
+LEFT = then((2.3, 2.3, 200), (2.3, 0.5, 100), (0.5, 0.4, 100))
+CONVERGED = then((2.3, 0.3, 100), (0.3, 0.3, 300))
+NEVER = then((2.5, 2.3, 10), (2.3, 2.3, 390))
+
+
+def test_a_stretch_that_the_loss_leaves_later():
+    said = outcome("plateau", run(LEFT)).finding
+    assert said.severity == "medium"
+    assert said.last_step == pytest.approx(200, abs=45)  # windows look a tenth of the run, 40 steps, ahead
+
+
+def test_a_run_that_never_learns():
+    assert outcome("plateau", run(NEVER)).finding.severity == "high"
+
+
+def test_convergence_is_none():
+    assert outcome("plateau", run(CONVERGED)).status == "clear"
+
+
+def test_steady_progress_is_none():
+    assert outcome("plateau", run(then((2.3, 0.2, 400)))).status == "clear"
+
+
+def test_a_slow_exponential_is_none():
+    assert outcome("plateau", run(2.3 * np.exp(-np.arange(400) / 100))).status == "clear"
+
+
+@pytest.mark.parametrize("factor", [1e-4, 1e4])
+@pytest.mark.parametrize("loss", [LEFT, NEVER, CONVERGED])
+def test_a_factor_on_the_loss_changes_nothing(loss, factor):
+    one, other = (outcome("plateau", log) for log in (run(loss), scaled(run(loss), factor)))
+    assert one.status == other.status
+    if one.finding:
+        assert (one.finding.first_step, one.finding.last_step) == (other.finding.first_step, other.finding.last_step)
+
+
+def test_few_steps_are_not_applicable():
+    assert outcome("plateau", deep(steps=20)).status == "not applicable"
