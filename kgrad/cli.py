@@ -1,8 +1,10 @@
 """The command line: kgrad demo | report | diagnose | rules | explain."""
 
+import contextlib
 import os
 import sys
 import webbrowser
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -66,8 +68,9 @@ def demo(
         raise KgradError(f"there is no story {story!r}; the stories are: {', '.join(STORY_NAMES)}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        from kgrad.demo.run import run_story
-        from kgrad.demo.stories import STORIES
+        with _no_chatter():
+            from kgrad.demo.run import run_story
+            from kgrad.demo.stories import STORIES
     except ModuleNotFoundError as error:
         raise KgradError(
             f"the demo trains a network and needs {error.name}: pip install 'kgrad[tensorflow,demo]'"
@@ -153,6 +156,19 @@ def _print_summary(examination: workflow.Examination) -> None:
         first = examination.prescriptions[0]
         console.print(f"  {escape(first.why)}\n")
         console.print("\n".join(f"    {escape(line)}" for line in first.code.splitlines()))
+
+
+@contextlib.contextmanager
+def _no_chatter() -> Iterator[None]:
+    """Keeps what TensorFlow's C++ part writes to stderr while it loads off the terminal."""
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _has_browser() -> bool:

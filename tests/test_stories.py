@@ -5,6 +5,7 @@ digits from machine to machine. `--update-goldens` rewrites them.
 """
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ def test_every_step_lies_in_exactly_one_phase(name, examined):
     for phases in (diagnosis.phases, *diagnosis.layer_phases.values()):
         assert phases[0].first_step == log.steps[0]
         assert phases[-1].last_step == log.steps[-1]
-        for earlier, later in zip(phases[:-1], phases[1:], strict=True):
+        for earlier, later in pairwise(phases):
             assert later.first_step == earlier.last_step + 1
             assert later.name != earlier.name
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from kgrad.diagnosis.finding import SEVERITIES, Finding, at_least
+from kgrad.diagnosis.finding import SEVERITIES, Finding
 from kgrad.diagnosis.phases import Phase, layer_phases, model_phases
 from kgrad.diagnosis.rule import NotApplicable, Rule, all_rules
 from kgrad.log.run_log import RunLog
@@ -136,5 +136,4 @@ def _verdict(log: RunLog, diagnosis: Diagnosis) -> str:
     diseases = [f for f in diagnosis.findings if f.severity != "info"]
     if not diseases:
         return f"Healthy: no disease found in {len(log)} recorded steps."
-    grave = "" if at_least(diseases[0].severity, "medium") else "Mildly "
-    return f"{grave}{'s' if grave else 'S'}ick: {diseases[0].summary}"
+    return diseases[0].summary

@@ -1,5 +1,6 @@
 """What a rule says when it finds a disease."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,6 +15,21 @@ def at_least(severity: str, limit: str) -> bool:
     True
     """
     return SEVERITIES.index(severity) >= SEVERITIES.index(limit)
+
+
+def power(value: float) -> str:
+    """A factor for a sentence: with thousands while that reads well, as a power of ten beyond.
+
+    >>> power(250.0), power(5e8)
+    ('250', '5·10⁸')
+    """
+    if not 0 < value < float("inf"):
+        return str(value)
+    exponent = math.floor(math.log10(value))
+    if -2 <= exponent < 5:
+        return f"{value:,.3g}" if exponent < 3 else f"{value:,.0f}"
+    raised = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{value / 10.0**exponent:.0f}·10{raised}"
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,8 @@ def test_text_stands_out_from_its_ground(visit, sick, scheme):
               .map(n => n <= 0.03928 ? n / 12.92 : ((n + 0.055) / 1.055) ** 2.4);
             return 0.2126 * v[0] + 0.7152 * v[1] + 0.0722 * v[2]; };
           const ground = e => { while (e) { const c = getComputedStyle(e).backgroundColor;
-            if (!c.endsWith(', 0)') && c !== 'transparent') return c; e = e.parentElement; } return 'rgb(255,255,255)'; };
+            if (!c.endsWith(', 0)') && c !== 'transparent') return c; e = e.parentElement; }
+            return 'rgb(255,255,255)'; };
           let worst = 99;
           for (const e of document.querySelectorAll('h1,h2,h3,p,td,th,figcaption,del,ins,summary,button,code')) {
             const a = light(getComputedStyle(e).color), b = light(ground(e));

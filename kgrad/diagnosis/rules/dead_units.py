@@ -46,7 +46,7 @@ def dead_units(log: RunLog) -> Finding | None:
         rule="dead-units",
         severity="high" if stuck else "medium",
         summary=(
-            f"up to {100 * worst:.0f} % of the units in {len(names)} of {len(columns)} ReLU layers get no gradient."
+            f"Up to {100 * worst:.0f} % of the units in {len(names)} of {len(columns)} ReLU layers get no gradient."
         ),
         layers=tuple(names),
         first_step=begin,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from kgrad.diagnosis import signals
-from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.diagnosis.finding import Evidence, Finding, power
 from kgrad.diagnosis.rule import Limit, rule
 from kgrad.log.run_log import FloatArray, RunLog
 
@@ -96,7 +96,7 @@ def _over_steps(log: RunLog, growth: FloatArray, onset: int, dies: bool) -> Find
     return Finding(
         rule="exploding-gradient",
         severity="high",
-        summary=f"the global gradient norm grew {peak:.1e}-fold from step {int(log.steps[begin])} on{end}.",
+        summary=f"The global gradient norm grew by a factor of {power(peak)} from step {int(log.steps[begin])} on{end}.",
         first_step=int(log.steps[begin]),
         last_step=int(log.steps[-1] if dies else log.steps[np.flatnonzero(growth >= GROWTH.value)[-1]]),
         evidence=tuple(evidence),
@@ -118,7 +118,7 @@ def _over_depth(log: RunLog) -> Finding | None:
     return Finding(
         rule="exploding-gradient",
         severity="high",
-        summary=f"the gradient grows {10**decades:.0e}-fold from the last hidden layer back to the first.",
+        summary=f"The gradient grows by a factor of {power(10**decades)} from the last hidden layer back to the first.",
         first_step=begin,
         last_step=last,
         evidence=(

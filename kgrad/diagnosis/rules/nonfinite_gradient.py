@@ -45,7 +45,7 @@ def nonfinite_gradient(log: RunLog) -> Finding | None:
         rule="nonfinite-gradient",
         severity="high" if harmful.any() else "medium",
         summary=(
-            f"the gradient is not finite from step {int(log.steps[first])} on, first in {len(layers)} layers "
+            f"The gradient is not finite from step {int(log.steps[first])} on, first in {len(layers)} layers "
             f"({origin} is nearest the output); {100 * share:.0f} % of the steps are lost."
         ),
         layers=layers,

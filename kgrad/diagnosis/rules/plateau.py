@@ -55,7 +55,7 @@ def plateau(log: RunLog) -> Finding | None:
     return Finding(
         rule="plateau",
         severity="high" if stuck else "medium",
-        summary=f"the loss stood at {level:.3g} for {100 * share:.0f} % of the run (from step {begin}){after}.",
+        summary=f"The loss stood at {level:.3g} for {100 * share:.0f} % of the run (from step {begin}){after}.",
         first_step=begin,
         last_step=last,
         evidence=(

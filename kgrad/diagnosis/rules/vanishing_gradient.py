@@ -3,7 +3,7 @@
 import numpy as np
 
 from kgrad.diagnosis import signals
-from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.diagnosis.finding import Evidence, Finding, power
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.log.run_log import RunLog
 
@@ -79,7 +79,7 @@ def vanishing_gradient(log: RunLog) -> Finding | None:
         rule="vanishing-gradient",
         severity="info" if not harmed else "high" if stuck else "medium",
         summary=(
-            f"the gradient shrinks {10**decades:.0e}-fold from the last hidden layer back to the first "
+            f"The gradient shrinks by a factor of {power(10**decades)} from the last hidden layer back to the first "
             f"({decades / (len(columns) - 1):.1f} decades per layer)"
             + (f", so {', '.join(starved[:2])} and their like learn nothing." if harmed else ", without harm so far.")
         ),
