@@ -5,15 +5,22 @@ can, because a small model pays for every operation launched and not for the byt
 roots, divisions and all else that can wait is done on the host, in `finish`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+_NAN = float("nan")
+
 # The numbers a step leaves for each variable, in the order they lie in a row.
-PARTS = ("half_squares", "sum", "max", "min", "nonzero", "nonfinite", "half_weight", "half_update")
+PARTS = (
+    *("half_squares", "sum", "max", "min", "half_nonzero"),
+    *("half_weight", "half_update"),
+    *("counted_nonzero", "counted_nonfinite"),
+)
+_FROM_GRADIENT = 5
 
 # A float32 sum of squares is exact to rounding between these; outside, the norm is rebuilt
 # from the largest magnitude (see `finish`).
@@ -38,51 +45,81 @@ def dense(gradient: Any) -> tf.Tensor:
     return tf.math.unsorted_segment_sum(values, segment[:rows], rows)
 
 
-def gradient_parts(gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor]:
-    """The first six of `PARTS`, each a list of one scalar per gradient joined to a vector.
+def parts_of(
+    gradients: Sequence[tf.Tensor | None], before: Sequence[tf.Tensor], after: Sequence[tf.Tensor]
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """The `PARTS` of one step.
 
     Args:
-        gradients: float32 tensors as `dense` gives them; `None` for an unconnected variable.
+        gradients: float32 tensors as `dense` gives them; `None` for an unconnected variable, whose
+            parts are NaN, with nothing counted.
+        before: the variables before the update.
+        after: the variables after it.
+
+    Returns:
+        A scalar for each of the first parts and each variable, part by part, to be joined with
+        whatever else the row holds; and the last two parts as a vector.
     """
-    none = tf.constant(float("nan"))
-    taken = [[none] * 5 if g is None else _parts_of(g) for g in gradients]
-    squares, total, largest, smallest, nonzero = (tf.stack(part) for part in zip(*taken, strict=True))
-    connected = [g for g in gradients if g is not None]
-    broken = tf.cond(
-        tf.reduce_all(
-            tf.math.is_finite(tf.stack([part[0] for part, g in zip(taken, gradients, strict=False) if g is not None]))
-        ),
-        lambda: tf.zeros([len(connected)]),
-        lambda: tf.stack([_count(~tf.math.is_finite(g)) for g in connected]),
-    )
-    return [squares, total, largest, smallest, nonzero, _spread(broken, gradients)]
+    missing = [_NAN] * _FROM_GRADIENT
+    taken = [missing if gradient is None else _scalars_of(gradient) for gradient in gradients]
+    parts: list[Sequence[Any]] = list(zip(*taken, strict=True))
+    parts.append([tf.nn.l2_loss(tf.cast(old, tf.float32)) for old in before])
+    moved = [tf.cast(new - old, tf.float32) for old, new in zip(before, after, strict=True)]
+    parts.append([tf.nn.l2_loss(change) for change in moved])
+    return [scalar for part in parts for scalar in part], _rare_counts(gradients, parts[0])
 
 
-def _parts_of(gradient: tf.Tensor) -> list[tf.Tensor]:
+def _scalars_of(gradient: tf.Tensor) -> list[tf.Tensor]:
     return [
         tf.nn.l2_loss(gradient),
         tf.reduce_sum(gradient),
         tf.reduce_max(gradient),
         tf.reduce_min(gradient),
-        _count(tf.not_equal(gradient, 0.0)),
+        tf.nn.l2_loss(tf.sign(gradient)),  # half the count of non-zero elements, in two operations
     ]
 
 
-def _count(mask: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.cast(mask, tf.float32))
+def _rare_counts(gradients: Sequence[tf.Tensor | None], squares: Sequence[Any]) -> tf.Tensor:
+    """Exact counts of non-zero and of non-finite elements, shape `(2 * variables,)`.
+
+    They are taken only in a step that has elements that are not finite (zeros otherwise): there, and
+    only there, the cheap count of non-zero elements fails.
+    """
+    connected = [(i, gradient) for i, gradient in enumerate(gradients) if gradient is not None]
+    if not connected:
+        return tf.zeros([2 * len(gradients)])
+    places = [[i] for i, _ in connected]
+
+    def counted(*tensors: tf.Tensor) -> tf.Tensor:
+        tests = (lambda g: tf.not_equal(g, 0.0), lambda g: ~tf.math.is_finite(g))
+        counts = [[tf.reduce_sum(tf.cast(test(tensor), tf.float32)) for tensor in tensors] for test in tests]
+        return tf.concat([tf.scatter_nd(places, tf.stack(count), [len(gradients)]) for count in counts], 0)
+
+    fine = tf.math.is_finite(tf.add_n([squares[i] for i, _ in connected]))
+    return _if(fine, lambda *_: tf.zeros([2 * len(gradients)]), counted, [gradient for _, gradient in connected])
 
 
-def _spread(values: tf.Tensor, gradients: Sequence[tf.Tensor | None]) -> tf.Tensor:
-    """Values of the connected gradients back in the places of all, zero elsewhere."""
-    if len(gradients) == values.shape[0]:
-        return values
-    places = [[i] for i, gradient in enumerate(gradients) if gradient is not None]
-    return tf.scatter_nd(places, values, [len(gradients)])
+def _if(
+    predicate: tf.Tensor, then: Callable[..., Any], otherwise: Callable[..., Any], inputs: list[tf.Tensor]
+) -> tf.Tensor:
+    """`tf.cond` as one operation.
+
+    `tf.cond` is unfolded into a switch per input, which costs as much as the statistics themselves where
+    the branch is hardly ever taken; one `StatelessIf` costs next to nothing.
+    """
+    if tf.executing_eagerly():
+        return then(*inputs) if predicate else otherwise(*inputs)
+    signature = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in inputs]
+    branches = [tf.function(branch, autograph=False).get_concrete_function(*signature) for branch in (then, otherwise)]
+    (result,) = tf.raw_ops.StatelessIf(
+        cond=predicate, input=inputs, Tout=[tf.float32], then_branch=branches[0], else_branch=branches[1]
+    )
+    return tf.ensure_shape(result, branches[0].structured_outputs.shape)
 
 
 def half_squares(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Half the sum of squares of each tensor, shape `(tensors,)`."""
-    return tf.stack([tf.nn.l2_loss(tf.cast(tensor, tf.float32)) for tensor in tensors])
+    """Half the sum of squares of all tensors together, a scalar."""
+    return tf.add_n([tf.nn.l2_loss(tf.cast(tensor, tf.float32)) for tensor in tensors])
 
 
 def finish(parts: NDArray[np.float32], sizes: Sequence[int], scale: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
@@ -105,15 +142,17 @@ def finish(parts: NDArray[np.float32], sizes: Sequence[int], scale: NDArray[np.f
     factor = scale.astype(np.float64)[:, None]
     with np.errstate(invalid="ignore", over="ignore"):
         largest = np.fmax(np.abs(part["max"]), np.abs(part["min"]))
-        squares = _squares(2.0 * part["half_squares"], largest, part["nonzero"])
+        broken = part["counted_nonfinite"] > 0
+        nonzero = np.where(broken, part["counted_nonzero"], 2.0 * part["half_nonzero"])
+        squares = _squares(2.0 * part["half_squares"], largest, nonzero)
         mean = part["sum"] / size
         return {
             "gradient_norm": np.sqrt(squares) / factor,
             "gradient_mean": mean / factor,
             "gradient_std": np.sqrt(np.maximum(squares / size - mean**2, 0.0)) / factor,
             "gradient_max": largest / factor,
-            "zero_fraction": 1.0 - part["nonzero"] / size,
-            "nonfinite_count": part["nonfinite"],
+            "zero_fraction": 1.0 - nonzero / size,
+            "nonfinite_count": part["counted_nonfinite"],
             "weight_norm": np.sqrt(2.0 * part["half_weight"]),
             "update_norm": np.sqrt(2.0 * part["half_update"]),
         }

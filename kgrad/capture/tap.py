@@ -170,20 +170,19 @@ class Tap:
         scale: tf.Tensor,
         count: tf.Tensor,
     ) -> None:
-        parts = statistics.gradient_parts(gradients)
-        change = [tf.convert_to_tensor(variable) - old for variable, old in zip(owners, before, strict=True)]
-        parts += [statistics.half_squares(before), statistics.half_squares(change)]
+        after = [tf.convert_to_tensor(variable) for variable in owners]
+        scalars, counts = statistics.parts_of(gradients, before, after)
         moved = tf.not_equal(count, tf.convert_to_tensor(self._inner.iterations))
-        row = tf.concat([self._header(gradients, scale, moved), *parts], 0)
+        row = tf.concat([tf.stack([*self._header(gradients, scale, moved), *scalars]), counts], 0)
         # A micro-batch that only accumulates is no step: the next row takes its place.
         is_step = tf.cast(moved, tf.int32) if self._inner.gradient_accumulation_steps else 1
         self._ring_for(owners, int(row.shape[0])).write(row, is_step)
 
-    def _header(self, gradients: list[tf.Tensor | None], scale: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
+    def _header(self, gradients: list[tf.Tensor | None], scale: tf.Tensor, moved: tf.Tensor) -> list[tf.Tensor]:
         loss = _NAN if self._loss is None else self._loss
         self._loss = None
         values = (loss, self._inner.learning_rate, scale, self._clipped(gradients, scale), ~moved)
-        return tf.stack([tf.reshape(tf.cast(value, tf.float32), []) for value in values])
+        return [tf.reshape(tf.cast(value, tf.float32), []) for value in values]
 
     def _clipped(self, gradients: list[tf.Tensor | None], scale: tf.Tensor) -> tf.Tensor | float:
         """Half the squares that `clipvalue` leaves, NaN where it is not asked for."""
@@ -191,7 +190,7 @@ class Tap:
             return _NAN
         bound = scale * self._inner.clipvalue
         clipped = [tf.clip_by_value(g, -bound, bound) / scale for g in gradients if g is not None]
-        return tf.reduce_sum(statistics.half_squares(clipped))
+        return statistics.half_squares(clipped)
 
     def _scale(self) -> tf.Tensor:
         dynamic = getattr(self._outer, "dynamic_scale", None)

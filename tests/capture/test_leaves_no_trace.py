@@ -125,7 +125,7 @@ def test_a_second_monitor_does_not_stop_the_training(vectors, tmp_path, caplog):
     assert len(kgrad.read_run(tmp_path / "run")) == 4
 
 
-@pytest.mark.parametrize("place", ["gradient_parts", "finish"])
+@pytest.mark.parametrize("place", ["parts_of", "finish"])
 def test_a_bug_in_kgrad_is_logged_and_the_training_goes_on(place, vectors, tmp_path, monkeypatch, caplog):
     def broken(*_):
         raise RuntimeError("a bug of ours")

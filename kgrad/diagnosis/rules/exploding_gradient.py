@@ -82,7 +82,7 @@ def _loss_rises(log: RunLog, onset: int) -> bool:
 def _over_steps(log: RunLog, growth: FloatArray, onset: int, dies: bool) -> Finding:
     norm = log["global_norm"]
     finite = np.flatnonzero(np.isfinite(norm))
-    begin = max(0, onset - 1)
+    begin = int(log.steps[max(0, onset - 1)])
     peak = float(growth.max())
     lost = int(len(norm) - len(finite))
     end = f", until it was no longer finite at step {int(log.steps[~np.isfinite(norm)][0])}" if dies else ""
@@ -96,8 +96,8 @@ def _over_steps(log: RunLog, growth: FloatArray, onset: int, dies: bool) -> Find
     return Finding(
         rule="exploding-gradient",
         severity="high",
-        summary=f"The global gradient norm grew by a factor of {power(peak)} from step {int(log.steps[begin])} on{end}.",
-        first_step=int(log.steps[begin]),
+        summary=f"The global gradient norm grew by a factor of {power(peak)} from step {begin} on{end}.",
+        first_step=begin,
         last_step=int(log.steps[-1] if dies else log.steps[np.flatnonzero(growth >= GROWTH.value)[-1]]),
         evidence=tuple(evidence),
         confidence=0.95 if dies else 0.85,
