@@ -34,7 +34,7 @@ class Attachment:
     def __init__(self, model: keras.Model, callback_list: Any, on_end: Callable[[BaseException | None], None]) -> None:
         self.model = model
         self.optimizer = model.optimizer
-        self.tap = Tap(model.optimizer, int(model.steps_per_execution))
+        self.tap = Tap(model.optimizer, int(model.steps_per_execution), model.distribute_strategy)
         self._on_end = on_end
         self._fit = _fit_frame(callback_list)
         self._original = model.train_function

@@ -14,6 +14,7 @@ import numpy as np
 from kgrad import workflow
 from kgrad.capture.attachment import Attachment
 from kgrad.capture.describe import describe
+from kgrad.capture.replicas import is_recording
 from kgrad.capture.topology import column_order, structure_of
 from kgrad.log.run_log import RunLog
 from kgrad.log.store import claim_free
@@ -119,6 +120,8 @@ class GradientMonitor(keras.callbacks.Callback):
     def _begin(self, callback_list: object) -> None:
         if self._attachment is not None:  # an earlier fit died where nobody told us
             self._attachment.bury()
+        if not is_recording(self.model.distribute_strategy):
+            return
         attachment = Attachment(self.model, callback_list, self._died)
         attachment.attach()
         self._attachment = attachment

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
 
 class Ring:
@@ -16,8 +17,9 @@ class Ring:
     def __init__(self, rows: int, width: int) -> None:
         self.rows = rows
         with tf.init_scope():
-            self._cells = tf.Variable(tf.zeros((rows, width)), trainable=False, name="kgrad_ring")
-            self._written = tf.Variable(0, dtype=tf.int32, trainable=False, name="kgrad_written")
+            # Made directly: `tf.Variable` would be mirrored on every replica of a distribution strategy.
+            self._cells = ResourceVariable(tf.zeros((rows, width)), trainable=False, name="kgrad_ring")
+            self._written = ResourceVariable(0, dtype=tf.int32, trainable=False, name="kgrad_written")
         self._read = 0
 
     def write(self, row: tf.Tensor, count: tf.Tensor | int = 1) -> None:

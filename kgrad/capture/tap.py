@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kgrad.capture import statistics
+from kgrad.capture import replicas, statistics
 from kgrad.capture.ring import Ring
 from kgrad.errors import CaptureError
 
@@ -52,6 +52,8 @@ class Tap:
     Args:
         optimizer: the optimizer that the model was compiled with.
         steps_per_execution: how many steps Keras runs between two calls of the callbacks.
+        strategy: how the training is distributed; on several replicas the gradient is the summed one that is
+            applied, after each replica's clipping.
 
     Attributes:
         variables: the trainable variables in the order of the columns, known once the step
@@ -62,7 +64,13 @@ class Tap:
         failure: what went wrong in kgrad's own part of the step; the step itself went on without it.
     """
 
-    def __init__(self, optimizer: keras.optimizers.Optimizer, steps_per_execution: int = 1) -> None:
+    def __init__(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        steps_per_execution: int = 1,
+        strategy: tf.distribute.Strategy | None = None,
+    ) -> None:
+        self._strategy = strategy or tf.distribute.get_strategy()
         self.variables: list[Any] | None = None
         self.sees_loss = False
         self.failure: Exception | None = None
@@ -72,7 +80,9 @@ class Tap:
         # Callbacks hear of a step only with its whole execution: leave room for one more.
         self._capacity = self.rows + steps_per_execution
         self._ring: Ring | None = None
-        self._loss: tf.Tensor | None = None
+        # By replica: those of one process are traced by threads of their own.
+        self._losses: dict[int, tf.Tensor] = {}
+        self._aggregated: dict[int, list[Any]] = {}
         self._wrapped: list[tuple[Any, str, Callable[..., Any]]] = []
 
     @property
@@ -84,12 +94,15 @@ class Tap:
         """Puts the wrappers on the optimizer.
 
         Raises:
-            CaptureError: another tap is on it.
+            CaptureError: another tap is on it, or this way of distributing cannot be recorded.
         """
         if tap_on(self._outer) is not None:
             raise CaptureError("two GradientMonitors were given to one fit; pass only one (it records every variable)")
+        replicas.refuse_unsupported(self._strategy, self._outer)
         self._wrap(self._outer, "scale_loss", self._scale_loss)
         self._wrap(self._outer, "apply", self._apply)
+        if self._strategy.num_replicas_in_sync > 1:
+            self._wrap(self._inner, "_all_reduce_sum_gradients", self._aggregate)
 
     def remove(self) -> None:
         """Takes the wrappers off again; harmless when there are none."""
@@ -121,9 +134,15 @@ class Tap:
         self._wrapped.append((owner, name, wrapper))
 
     def _scale_loss(self, original: Callable[..., Any], loss: tf.Tensor) -> Any:
-        self._loss = loss
+        self._losses[replicas.replica()] = self._safely(replicas.whole_loss, loss, self._strategy)
         self.sees_loss = True
         return original(loss)
+
+    def _aggregate(self, original: Callable[..., Any], pairs: Any) -> Any:
+        """On several replicas, the gradient that is applied is seen where Keras sums their shares."""
+        summed = original(pairs)
+        self._aggregated[replicas.replica()] = [gradient for gradient, _ in summed]
+        return summed
 
     def _apply(self, original: Callable[..., Any], gradients: Sequence[Any], *variables: Any, **named: Any) -> Any:
         gradients = list(gradients)
@@ -131,7 +150,7 @@ class Tap:
         owners = list(given if given is not None else self._outer._trainable_variables)
         state = self._safely(self._before, gradients, owners)
         result = original(gradients, owners)
-        if state is not None:
+        if state is not None and replicas.replica() == 0:
             self._safely(self._record, owners, *state)
         return result
 
@@ -170,6 +189,9 @@ class Tap:
         scale: tf.Tensor,
         count: tf.Tensor,
     ) -> None:
+        if self._aggregated:
+            summed = iter(self._aggregated[0])
+            gradients = [None if gradient is None else statistics.dense(next(summed)) for gradient in gradients]
         after = [tf.convert_to_tensor(variable) for variable in owners]
         scalars, counts = statistics.parts_of(gradients, before, after)
         moved = tf.not_equal(count, tf.convert_to_tensor(self._inner.iterations))
@@ -179,8 +201,8 @@ class Tap:
         self._ring_for(owners, int(row.shape[0])).write(row, is_step)
 
     def _header(self, gradients: list[tf.Tensor | None], scale: tf.Tensor, moved: tf.Tensor) -> list[tf.Tensor]:
-        loss = _NAN if self._loss is None else self._loss
-        self._loss = None
+        loss = self._losses.pop(0, None)
+        loss = _NAN if loss is None else loss
         values = (loss, self._inner.learning_rate, scale, self._clipped(gradients, scale), ~moved)
         return [tf.reshape(tf.cast(value, tf.float32), []) for value in values]
 
@@ -206,8 +228,7 @@ class Tap:
             self._ring = Ring(self._capacity, width)
         elif [id(v) for v in owners] != [id(v) for v in self.variables or []]:
             raise CaptureError(
-                "the training step updates different variables from step to step, which kgrad cannot follow; "
-                "record such a loop with kgrad.GradientRecorder"
+                "the training step updates different variables from step to step, which kgrad cannot follow"
             )
         return self._ring
 
