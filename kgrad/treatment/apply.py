@@ -1,0 +1,83 @@
+"""`apply`: the model as the prescriptions would have it."""
+
+import random
+from collections.abc import Sequence
+
+import keras
+
+from kgrad.prescription.prescription import Prescription
+from kgrad.treatment.compiling import compile_like
+from kgrad.treatment.copying import Copy, fresh_copy, kept_randomness
+from kgrad.treatment.errors import TreatmentError
+from kgrad.treatment.places import is_graph
+from kgrad.treatment.plan import Plan, plan_of
+
+
+def apply(
+    model: keras.Model,
+    prescriptions: Prescription | Sequence[Prescription],
+    *,
+    seed: int | None = None,
+    keep_weights: bool = False,
+) -> keras.Model:
+    """A new model, compiled and freshly initialized, with the changes made; the given one is not touched.
+
+    The same seed gives the same weights, and to layers that no prescription changes the same weights as without any:
+    `apply(model, [], seed=0)` and `apply(model, prescription, seed=0)` differ by the prescription alone. Weights
+    whose initializer has a seed of its own in the model keep that one. Nothing but the configuration of the optimizer
+    is carried over: it starts at step 0.
+
+    Args:
+        model: a built and compiled Sequential or Functional model.
+        prescriptions: what to change; none makes a plain copy.
+        seed: of the new weights; by default drawn, as Keras does, from Python's `random`.
+        keep_weights: give layers that are not changed the present weights of the model instead of new ones.
+
+    Raises:
+        TreatmentError: a prescription cannot be applied as a whole; the message says why. Nothing is changed.
+    """
+    chosen = (prescriptions,) if isinstance(prescriptions, Prescription) else tuple(prescriptions)
+    _check(model, chosen)
+    own_seed = random.getrandbits(32) if seed is None else seed
+    with kept_randomness():  # whoever makes an initializer, a layer or an optimizer may draw
+        plan = plan_of(model, chosen)
+        copy = _copied(model, plan, own_seed, _code(chosen))
+        compile_like(model, copy.model, plan.optimizer)
+    if keep_weights:
+        _keep_weights(copy, plan)
+    return copy.model
+
+
+def _copied(model: keras.Model, plan: Plan, seed: int, code: str) -> Copy:
+    try:
+        return fresh_copy(model, plan.layers, plan.places, seed)
+    except TreatmentError as error:
+        raise TreatmentError(f"{error}\nMake the change by hand:\n{code}" if code else str(error)) from error
+
+
+def _code(prescriptions: tuple[Prescription, ...]) -> str:
+    return "\n".join(prescription.code for prescription in prescriptions)
+
+
+def _keep_weights(copy: Copy, plan: Plan) -> None:
+    changed = {id(plan.places[path].holder) for path in plan.layers}
+    for layer, own in copy.pairs:
+        if id(layer) not in changed and isinstance(layer, keras.layers.Layer):  # an operation has no weights
+            own.set_weights(layer.get_weights())
+
+
+def _check(model: keras.Model, prescriptions: tuple[Prescription, ...]) -> None:
+    code = _code(prescriptions)
+    if not is_graph(model):
+        raise TreatmentError(
+            f"{model.name!r} is a subclassed model ({type(model).__name__}): only its own code knows how its layers "
+            f"are connected. Make the change there by hand:\n{code}"
+        )
+    if not model.built or not model.compiled:
+        missing = "compiled" if model.built else "built"
+        raise TreatmentError(f"{model.name!r} is not {missing} yet; build and compile it before it is treated.")
+    if type(model).compile is not keras.Model.compile:
+        raise TreatmentError(
+            f"{type(model).__name__} has a compile() of its own, which kgrad cannot call for it. "
+            f"Make the change by hand:\n{code}"
+        )

@@ -1,0 +1,62 @@
+"""The compile settings of a model, carried over to its copy with a new optimizer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from kgrad.treatment.errors import TreatmentError
+
+
+def compile_like(model: keras.Model, copy: keras.Model, changes: Mapping[str, Any]) -> None:
+    """Compiles the copy as the model is, with some arguments of the optimizer changed.
+
+    Args:
+        model: the compiled original.
+        copy: what is compiled.
+        changes: argument of the optimizer -> new value; `None` takes it out.
+
+    Raises:
+        TreatmentError: the optimizer or a metric cannot be made anew with these arguments.
+    """
+    settings = dict(model._compile_config.config)
+    settings["optimizer"] = _optimizer(model.optimizer, changes)
+    for name in ("metrics", "weighted_metrics"):
+        settings[name] = keras.tree.map_structure(_anew, settings.get(name))
+    # A wrapper that Keras once put around the optimizer is part of it now.
+    copy.compile(**settings, auto_scale_loss=False)
+    copy.optimizer.build(copy.trainable_variables)  # as after loading: a saved model holds all of its state
+
+
+def _optimizer(optimizer: Any, changes: Mapping[str, Any]) -> Any:
+    """A new optimizer with the same configuration but for the changes; inside a loss-scale wrapper, the inner one."""
+    config = optimizer.get_config()
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        del config["inner_optimizer"]
+        return type(optimizer)(_optimizer(optimizer.inner_optimizer, changes), **config)
+    _check(optimizer, config, changes)
+    try:
+        return type(optimizer).from_config({**config, **changes})
+    except (TypeError, ValueError) as error:
+        raise TreatmentError(f"The optimizer cannot be made anew: {error}") from error
+
+
+def _check(optimizer: Any, config: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+    unknown = [name for name in changes if name not in config]
+    if unknown:
+        raise TreatmentError(f"The optimizer ({type(optimizer).__name__}) has no argument {', '.join(unknown)}.")
+    if "learning_rate" in changes and not isinstance(config["learning_rate"], (int, float)):
+        raise TreatmentError(
+            "The learning rate follows a schedule, which one number cannot replace. Change the schedule by hand, "
+            f"so that it is about {changes['learning_rate']:g} where the finding lies."
+        )
+
+
+def _anew(metric: Any) -> Any:
+    """A metric of its own for the copy: metrics hold sums. Names and functions are shared."""
+    if not isinstance(metric, keras.metrics.Metric):
+        return metric
+    try:
+        return type(metric).from_config(metric.get_config())
+    except Exception as error:  # a user's metric can raise anything
+        raise TreatmentError(f"The metric {metric.name!r} cannot be made anew: {error}") from error
