@@ -28,13 +28,21 @@ class Attachment:
     Args:
         model: the compiled model.
         callback_list: the list of callbacks of this fit.
+        wants_next: whether the next call of the training function is to be recorded.
         on_end: told when the fit has died, with the exception where there is one.
     """
 
-    def __init__(self, model: keras.Model, callback_list: Any, on_end: Callable[[BaseException | None], None]) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        callback_list: Any,
+        wants_next: Callable[[], bool],
+        on_end: Callable[[BaseException | None], None],
+    ) -> None:
         self.model = model
         self.optimizer = model.optimizer
         self.tap = Tap(model.optimizer, int(model.steps_per_execution), model.distribute_strategy)
+        self._wants_next = wants_next
         self._on_end = on_end
         self._fit = _fit_frame(callback_list)
         self._original = model.train_function
@@ -55,14 +63,16 @@ class Attachment:
         self.tap.install()
         _ATTACHED[self.tap] = self
         self.model.make_train_function(force=True)
-        traced = self.model.train_function
+        traced, original = self.model.train_function, self._original
 
         def guarded(iterator: Any) -> Any:
             if id(sys._getframe(1)) != self._fit and not self.is_alive:
                 self.bury()
                 return self.model.train_function(iterator)
+            # Each function is traced at its first call: what the tap adds then stays with it.
+            self.tap.recording = self._wants_next()
             try:
-                return traced(iterator)
+                return (traced if self.tap.recording else original)(iterator)
             except StopIteration:  # Keras' way to say that the data has ended
                 raise
             except BaseException as error:

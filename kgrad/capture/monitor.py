@@ -1,5 +1,6 @@
 """`GradientMonitor`, the callback: state and timing only."""
 
+import contextlib
 import datetime
 import logging
 import os
@@ -9,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from kgrad import workflow
 from kgrad.capture.attachment import Attachment
 from kgrad.capture.describe import describe
+from kgrad.capture.progress import Progress
 from kgrad.capture.replicas import is_recording
 from kgrad.capture.topology import column_order, structure_of
+from kgrad.errors import CaptureError
 from kgrad.log.run_log import RunLog
 from kgrad.log.store import claim_free
 from kgrad.log.writer import RunWriter
@@ -37,10 +39,15 @@ class GradientMonitor(keras.callbacks.Callback):
     Args:
         run: the run folder: a path or any fsspec URL; `runs/<model>-<time>` by default. Where the
             folder is taken, `-2`, `-3`, ... is added.
+        every: record one step in so many. The steps between cost nothing: they run the user's own compiled
+            function. With `steps_per_execution=N` whole executions are recorded or skipped.
         report: the HTML report: a path, `True` for `reports/<run>.html`, `False` for none.
         tags: anything to keep with the run, as a mapping of JSON values.
         verbose: 1 prints the verdict and the paths when `fit` ends, 0 prints nothing.
         strict: raise kgrad's own failures instead of logging them and training on.
+
+    Raises:
+        CaptureError: `every` is less than 1.
 
     Attributes:
         run: the run folder, known once training has begun.
@@ -51,12 +58,16 @@ class GradientMonitor(keras.callbacks.Callback):
         self,
         run: str | os.PathLike[str] | None = None,
         *,
+        every: int = 1,
         report: bool | str | os.PathLike[str] = True,
         tags: Mapping[str, Any] | None = None,
         verbose: int = 1,
         strict: bool = False,
     ) -> None:
         super().__init__()
+        if every < 1:
+            raise CaptureError(f"every={every!r}: record one step in how many? expected a whole number from 1 on")
+        self._every = every
         self.run = os.fspath(run) if run is not None else None
         self.examination: workflow.Examination | None = None
         self._report = report
@@ -66,11 +77,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._attachment: Attachment | None = None
         self._writer: RunWriter | None = None
         self._order: list[int] = []
-        self._steps_read = 0
-        self._batches_seen = 0
-        self._batches_read = 0
-        self._first_batch = 0
-        self._epoch_starts: list[tuple[int, int]] = []
+        self._progress = Progress(every)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Attaches to the model."""
@@ -79,8 +86,7 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Notes where the epoch begins."""
-        self._first_batch = self._batches_seen
-        self._epoch_starts.append((self._steps_seen, epoch))
+        self._progress.begin_epoch(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Reads the ring when it is full; every other step costs a comparison."""
@@ -89,8 +95,8 @@ class GradientMonitor(keras.callbacks.Callback):
         if self._attachment.tap.failure is not None:
             self._guarded(self._fail)
             return
-        self._batches_seen = self._first_batch + batch + 1
-        if self._batches_seen - self._batches_read >= self._attachment.tap.rows:
+        self._progress.end_batches(batch, self._attachment.tap.recording)
+        if self._progress.waiting >= self._attachment.tap.rows:
             self._guarded(self._read)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -111,19 +117,14 @@ class GradientMonitor(keras.callbacks.Callback):
         """
         return workflow.read_run(self.run or "")
 
-    @property
-    def _steps_seen(self) -> int:
-        """Optimizer steps that the batches so far make; under accumulation several batches make one."""
-        accumulated = self._attachment.tap.batches_per_step if self._attachment else 1
-        return self._batches_seen // accumulated
-
     def _begin(self, callback_list: object) -> None:
         if self._attachment is not None:  # an earlier fit died where nobody told us
             self._attachment.bury()
         if not is_recording(self.model.distribute_strategy):
             return
-        attachment = Attachment(self.model, callback_list, self._died)
+        attachment = Attachment(self.model, callback_list, self._progress.wants_next, self._died)
         attachment.attach()
+        self._progress.begin_fit(attachment.tap.batches_per_step, int(self.model.steps_per_execution))
         self._attachment = attachment
         if self._writer is not None:
             self._writer.reopen()
@@ -141,15 +142,12 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def _read(self) -> None:
         assert self._attachment is not None
-        self._batches_read = self._batches_seen
         block = self._attachment.tap.read()
         if block is None:
             return
         writer = self._writer or self._open()
-        count = len(block.series["loss"])
-        steps = np.arange(self._steps_read, self._steps_read + count)
-        self._steps_read += count
-        series = {**block.series, "epoch": self._epochs_of(steps)}
+        steps, epochs = self._progress.take(len(block.series["loss"]))
+        series = {**block.series, "epoch": epochs}
         if not self._attachment.tap.sees_loss:
             del series["loss"]
         statistics = {name: values[:, self._order] for name, values in block.statistics.items()}
@@ -160,11 +158,7 @@ class GradientMonitor(keras.callbacks.Callback):
             self._read()
         if self._writer is not None:
             numbers = {name: float(value) for name, value in logs.items()}
-            self._writer.add_epoch(epoch, self._steps_seen - 1, numbers)
-
-    def _epochs_of(self, steps: np.ndarray) -> np.ndarray:
-        starts, epochs = (np.array(values) for values in zip(*self._epoch_starts, strict=True))
-        return epochs[np.searchsorted(starts, steps, side="right") - 1]
+            self._writer.add_epoch(epoch, self._progress.steps - 1, numbers)
 
     def _open(self) -> RunWriter:
         assert self._attachment is not None
@@ -174,7 +168,7 @@ class GradientMonitor(keras.callbacks.Callback):
         store = claim_free(self.run or _default_run(self.model))
         self.run = store.url
         facts = describe(self.model, self.params or {})
-        self._writer = RunWriter(store, structure, {**facts, "tags": self._tags, "monitor": {"every": 1}})
+        self._writer = RunWriter(store, structure, {**facts, "tags": self._tags, "monitor": {"every": self._every}})
         return self._writer
 
     def _end(self, status: str, error: str | None) -> None:
@@ -207,12 +201,16 @@ class GradientMonitor(keras.callbacks.Callback):
         try:
             action(*arguments)
         except Exception as error:
-            if self._attachment is not None:
-                self._attachment.detach()
-                self._attachment = None
+            attachment, self._attachment = self._attachment, None
+            if attachment is not None:
+                attachment.detach()
+            said = f"kgrad stopped recording ({type(error).__name__}: {error})"
+            if self._writer is not None:
+                with contextlib.suppress(Exception):  # the disk may be what failed
+                    self._writer.close("failed", said)
             if self._strict:
                 raise
-            _logger.exception("kgrad stopped recording (%s: %s); the training goes on", type(error).__name__, error)
+            _logger.exception("%s; the training goes on", said)
 
 
 def _default_run(model: keras.Model) -> str:

@@ -109,7 +109,7 @@ def _if(
     """
     if tf.executing_eagerly():
         return then(*inputs) if predicate else otherwise(*inputs)
-    signature = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in inputs]
+    signature = [tf.TensorSpec(tensor.shape, tensor.dtype, f"gradient_{i}") for i, tensor in enumerate(inputs)]
     branches = [tf.function(branch, autograph=False).get_concrete_function(*signature) for branch in (then, otherwise)]
     (result,) = tf.raw_ops.StatelessIf(
         cond=predicate, input=inputs, Tout=[tf.float32], then_branch=branches[0], else_branch=branches[1]

@@ -61,6 +61,7 @@ class Tap:
         rows: how many steps may pass between two reads.
         sees_loss: whether the training step showed its loss (a custom `train_step` that does not
             call `optimizer.scale_loss` hides it).
+        recording: whether the step that is being traced or run is recorded.
         failure: what went wrong in kgrad's own part of the step; the step itself went on without it.
     """
 
@@ -73,6 +74,7 @@ class Tap:
         self._strategy = strategy or tf.distribute.get_strategy()
         self.variables: list[Any] | None = None
         self.sees_loss = False
+        self.recording = True
         self.failure: Exception | None = None
         self._outer = optimizer
         self._inner = getattr(optimizer, "inner_optimizer", optimizer)
@@ -134,6 +136,8 @@ class Tap:
         self._wrapped.append((owner, name, wrapper))
 
     def _scale_loss(self, original: Callable[..., Any], loss: tf.Tensor) -> Any:
+        if not self.recording:
+            return original(loss)
         self._losses[replicas.replica()] = self._safely(replicas.whole_loss, loss, self._strategy)
         self.sees_loss = True
         return original(loss)
@@ -141,10 +145,14 @@ class Tap:
     def _aggregate(self, original: Callable[..., Any], pairs: Any) -> Any:
         """On several replicas, the gradient that is applied is seen where Keras sums their shares."""
         summed = original(pairs)
+        if not self.recording:
+            return summed
         self._aggregated[replicas.replica()] = [gradient for gradient, _ in summed]
         return summed
 
     def _apply(self, original: Callable[..., Any], gradients: Sequence[Any], *variables: Any, **named: Any) -> Any:
+        if not self.recording:
+            return original(gradients, *variables, **named)
         gradients = list(gradients)
         given = variables[0] if variables else named.get("trainable_variables")
         owners = list(given if given is not None else self._outer._trainable_variables)

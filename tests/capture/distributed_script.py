@@ -1,6 +1,6 @@
 """Trains a small network under a distribution strategy; run as a process of its own by the tests.
 
-    python distributed_script.py {one|mirrored|worker} RUN WEIGHTS
+python distributed_script.py {one|mirrored|worker} RUN WEIGHTS
 """
 
 import os

@@ -6,6 +6,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+import kgrad
+
 from .conftest import batches_of
 from .twin import assert_agrees, same_weights, train_by_hand, train_plain, train_watched
 
@@ -190,3 +192,47 @@ def test_mixed_precision_is_unscaled_and_skipped_steps_are_marked(vectors, tmp_p
     ratio = log["gradient_norm"][first] / plain["gradient_norm"][0]
     assert np.all((ratio > 0.3) & (ratio < 3))  # unscaled: some weights have moved since, by a few steps
     assert same_weights(watched, train_plain(build, vectors, epochs=6))
+
+
+@pytest.mark.parametrize(
+    ("every", "settings", "expected"),
+    [
+        (3, {}, [0, 3, 6]),
+        (5, {}, [0, 5]),
+        (2, {"steps_per_execution": 4}, [0, 1, 2, 3, 4, 5, 6, 7]),
+        (8, {"steps_per_execution": 4}, [0, 1, 2, 3]),
+        (3, {"run_eagerly": True}, [0, 3, 6]),
+    ],
+)
+def test_one_step_in_so_many(every, settings, expected, vectors, tmp_path):
+    def build():
+        return compiled(dense(), **settings)
+
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    model = build()
+    monitor = kgrad.GradientMonitor(tmp_path / "run", every=every, report=False, verbose=0, strict=True)
+    model.fit(*vectors, batch_size=16, epochs=2, shuffle=False, verbose=0, callbacks=[monitor])
+    log = kgrad.read_run(tmp_path / "run")
+    np.testing.assert_array_equal(log.steps, expected)
+    np.testing.assert_array_equal(log["epoch"], np.array(expected) // 4)
+    by_hand = train_by_hand(lambda: compiled(dense()), batches_of(vectors))
+    chosen = {name: values[expected] if name != "weights" else values for name, values in by_hand.items()}
+    assert_agrees(log, chosen)
+    assert same_weights(model, train_plain(build, vectors))
+
+
+def test_every_second_step_of_accumulated_micro_batches(vectors, tmp_path):
+    x, y = vectors[0][:48], vectors[1][:48]
+    keras.utils.set_random_seed(0)
+    model = WAYS["gradient accumulation"]()
+    monitor = kgrad.GradientMonitor(tmp_path / "run", every=2, report=False, verbose=0, strict=True)
+    model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0, callbacks=[monitor])
+    log = kgrad.read_run(tmp_path / "run")
+    np.testing.assert_array_equal(log.steps, [0, 2, 4])
+    np.testing.assert_array_equal(log["epoch"], [0, 0, 1])
+
+
+def test_every_must_be_a_whole_number_from_one_on():
+    with pytest.raises(kgrad.KgradError, match="every=0"):
+        kgrad.GradientMonitor(every=0)

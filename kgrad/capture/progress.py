@@ -1,0 +1,90 @@
+"""Counts batches, steps and epochs: which of them are recorded, and what the rows of a ring belong to."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Progress:
+    """Where a run stands, over all its fits.
+
+    Args:
+        every: record one step in so many.
+
+    Attributes:
+        waiting: batches recorded since rows were last taken.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.waiting = 0
+        self._every = every
+        self._seen = 0
+        self._first_of_epoch = 0
+        self._per_step = 1
+        self._per_call = 1
+        self._recorded: list[tuple[int, int]] = []
+        self._epoch_starts: list[tuple[int, int]] = []
+        self._next_step = 0
+
+    def begin_fit(self, batches_per_step: int, batches_per_call: int) -> None:
+        """A fit begins.
+
+        Args:
+            batches_per_step: more than one under gradient accumulation.
+            batches_per_call: Keras' `steps_per_execution`.
+        """
+        self._per_step, self._per_call = batches_per_step, batches_per_call
+        self._recorded.clear()
+        self.waiting = 0
+
+    def begin_epoch(self, epoch: int) -> None:
+        """An epoch begins."""
+        self._first_of_epoch = self._seen
+        self._epoch_starts.append((self.steps, epoch))
+
+    def wants_next(self) -> bool:
+        """Whether the next call of the training function holds a step to record."""
+        if self._every == 1:
+            return True
+        first, last = self._seen // self._per_step, (self._seen + self._per_call - 1) // self._per_step
+        return first % self._every == 0 or first // self._every != last // self._every
+
+    def end_batches(self, batch: int, recorded: bool) -> None:
+        """A call of the training function has ended.
+
+        Args:
+            batch: number of its last batch within the epoch.
+            recorded: whether its steps were recorded.
+        """
+        before, self._seen = self._seen, self._first_of_epoch + batch + 1
+        if recorded:
+            self._recorded.append((before, self._seen))
+            self.waiting += self._seen - before
+
+    def take(self, rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Step and epoch numbers of the rows just read from the ring.
+
+        A call that failed midway leaves rows that no callback has heard of: they follow the last known step.
+        """
+        known = [np.arange(first, end) for first, end in self._recorded]
+        batches = np.concatenate([*known, np.zeros(0, np.int64)])
+        steps = batches[(batches + 1) % self._per_step == 0] // self._per_step
+        missing = rows - len(steps)
+        if missing > 0:
+            start = int(steps[-1]) + 1 if len(steps) else max(self._next_step, self.steps)
+            steps = np.concatenate([steps, np.arange(start, start + missing)])
+        steps = steps[-rows:].astype(np.int64)
+        self._recorded.clear()
+        self.waiting = 0
+        self._next_step = int(steps[-1]) + 1
+        return steps, self._epochs_of(steps)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps made so far."""
+        return self._seen // self._per_step
+
+    def _epochs_of(self, steps: NDArray[np.int64]) -> NDArray[Any]:
+        starts, epochs = np.array(self._epoch_starts).T
+        return epochs[np.searchsorted(starts, steps, side="right") - 1]
