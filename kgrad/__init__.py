@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from kgrad.capture.monitor import GradientMonitor
+    from kgrad.capture.recorder import GradientRecorder
     from kgrad.diagnosis import Diagnosis, diagnose
     from kgrad.errors import KgradError
     from kgrad.log.reader import read_run
@@ -21,6 +22,7 @@ _HOMES = {
     "Diagnosis": "kgrad.diagnosis",
     "Examination": "kgrad.workflow",
     "GradientMonitor": "kgrad.capture.monitor",
+    "GradientRecorder": "kgrad.capture.recorder",
     "KgradError": "kgrad.errors",
     "RunLog": "kgrad.log.run_log",
     "diagnose": "kgrad.diagnosis",
@@ -34,6 +36,7 @@ __all__ = [
     "Diagnosis",
     "Examination",
     "GradientMonitor",
+    "GradientRecorder",
     "KgradError",
     "RunLog",
     "__version__",

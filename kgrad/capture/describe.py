@@ -20,7 +20,7 @@ def describe(model: keras.Model, params: Mapping[str, Any]) -> dict[str, Any]:
         params: what Keras tells every callback: `epochs`, `steps`, `verbose`.
     """
     return {
-        "kgrad_version": kgrad.__version__,
+        **describe_machine(),
         "loss": _loss(model),
         "metrics": _metrics(model),
         "optimizer": _optimizer(model.optimizer),
@@ -32,6 +32,13 @@ def describe(model: keras.Model, params: Mapping[str, Any]) -> dict[str, Any]:
             "run_eagerly": bool(model.run_eagerly),
         },
         "dtype_policy": str(model.dtype_policy.name),
+    }
+
+
+def describe_machine() -> dict[str, Any]:
+    """Versions, seeds and devices."""
+    return {
+        "kgrad_version": kgrad.__version__,
         "seeds": {"keras": _seed()},
         "versions": {
             "python": platform.python_version(),

@@ -181,9 +181,14 @@ class GradientMonitor(keras.callbacks.Callback):
         finally:
             self._attachment = None
             attachment.detach()
-        if self._writer is not None:
-            self._writer.close(status, error)
-            self._conclude(self._writer)
+        if self._writer is None:
+            _logger.warning(
+                "kgrad saw no gradient: the training step did not use model.optimizer; "
+                "record a loop with optimizers of its own with kgrad.GradientRecorder"
+            )
+            return
+        self._writer.close(status, error)
+        self._conclude(self._writer)
 
     def _conclude(self, writer: RunWriter) -> None:
         self.examination = workflow.examine(workflow.read_run(writer.store.url))

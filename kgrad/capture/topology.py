@@ -1,6 +1,6 @@
 """From a Keras model to its `Structure`: variables -> layers -> depth order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,7 +11,7 @@ from kgrad.log.structure import Layer, Structure, Variable
 _NESTED_CONFIG = ("layers", "layer", "forward_layer", "backward_layer", "cell", "cells")
 
 
-def structure_of(model: keras.Model, variables: Sequence[Any]) -> Structure:
+def structure_of(model: keras.Model | Mapping[str, keras.Model], variables: Sequence[Any]) -> Structure:
     """The model's layers in depth order and the given variables in the order of their layers.
 
     Depth is the topological rank from the input for Sequential and Functional models, nested ones
@@ -19,25 +19,30 @@ def structure_of(model: keras.Model, variables: Sequence[Any]) -> Structure:
     weights were created, which for layers built on first use is the order of the forward pass.
 
     Args:
-        model: a built Keras model.
-        variables: its trainable variables, as the optimizer is given them.
+        model: a built Keras model, or several that train together, by name: their layers follow each other.
+        variables: the trainable variables, as the optimizer is given them.
     """
-    layers = list(_walk(model, ""))
-    if not _is_graph(model):
-        layers = _by_creation(layers)
+    models = dict(model) if isinstance(model, Mapping) else {"": model}
+    layers = [entry for name, each in models.items() for entry in _ordered(each, f"{name}/" if name else "")]
     names = _unique([path for path, _ in layers])
     name_of = {id(layer): name for name, (_, layer) in zip(names, layers, strict=True)}
     described = tuple(
         _describe(layer, name, depth, name_of)
         for depth, (name, (_, layer)) in enumerate(zip(names, layers, strict=True))
     )
+    whole = "+".join(each.name for each in models.values())
     return Structure(
-        model.name,
-        _kind(model),
+        whole,
+        _kind(next(iter(models.values()))) if len(models) == 1 else "several",
         described,
-        _variables(variables, layers, name_of, model.name),
-        model.count_params(),
+        _variables(variables, layers, name_of, whole),
+        sum(each.count_params() for each in models.values()),
     )
+
+
+def _ordered(model: keras.Model, prefix: str) -> list[tuple[str, Any]]:
+    layers = list(_walk(model, prefix))
+    return layers if _is_graph(model) else _by_creation(layers)
 
 
 def column_order(structure: Structure, variables: Sequence[Any]) -> list[int]:

@@ -71,7 +71,7 @@ def assert_agrees(log: kgrad.RunLog, expected: dict[str, np.ndarray], tolerance:
 def _scale(name: str, expected: dict[str, np.ndarray]) -> Any:
     """Mean and spread are differences of larger numbers: they are judged against the largest element."""
     if name in ("gradient_mean", "gradient_std"):
-        return np.maximum(expected["gradient_max"], 1e-30)
+        return np.maximum(expected["gradient_max"], 1e-5)  # below lies rounding: a bias of attention keys
     return 1.0
 
 
