@@ -3,5 +3,6 @@
 from kgrad.treatment.apply import apply
 from kgrad.treatment.dry_run import DryRun, LayerChange, dry_run
 from kgrad.treatment.errors import TreatmentError
+from kgrad.treatment.trial import Pair, Trial, trial
 
-__all__ = ["DryRun", "LayerChange", "TreatmentError", "apply", "dry_run"]
+__all__ = ["DryRun", "LayerChange", "Pair", "TreatmentError", "Trial", "apply", "dry_run", "trial"]

@@ -15,7 +15,7 @@ from kgrad.demo.digits import load
 from kgrad.demo.stories import STORIES
 from kgrad.treatment import TreatmentError, dry_run, trial
 
-from .patients import everything, nested, prescription, rate, relu, same, sequential
+from .patients import everything, nested, rate, relu, same, sequential
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(200, 6)).astype("float32")
