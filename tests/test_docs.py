@@ -19,3 +19,21 @@ def test_the_readme_links_to_files_that_exist():
     text = (ROOT / "README.md").read_text()
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert (ROOT / link).exists(), link
+
+
+def test_the_gallery_is_what_the_code_writes_now():
+    """Same headings and styles as a report rendered today; `just gallery` writes it anew."""
+    import re
+
+    from kgrad.demo import STORY_NAMES
+    from kgrad.reporters.html import _asset
+
+    for name in STORY_NAMES:
+        page = (ROOT / "reports" / f"{name.replace('-', '_')}.html").read_text()
+        assert _asset("report.css") in page
+        assert _asset("report.js") in page
+        headings = re.findall(r"<h2[^>]*>([^<]+)</h2>", page)
+        assert {"Phases of the run", "Gradient norm, layer by step", "What else was looked at"} <= set(headings)
+    assert all(
+        f'href="{name.replace("-", "_")}.html"' in (ROOT / "reports" / "index.html").read_text() for name in STORY_NAMES
+    )

@@ -196,6 +196,7 @@ def test_the_present_rate_counts_and_not_the_one_of_compile():
     assert float(apply(model, []).optimizer.learning_rate) == 0.125
 
 
+@pytest.mark.filterwarnings("error:The object being serialized")
 def test_custom_layers_and_activations_need_not_be_registered():
     def bent(x):
         return keras.ops.minimum(x, 1.0)
@@ -213,6 +214,58 @@ def test_custom_layers_and_activations_need_not_be_registered():
     model.compile("sgd", lambda y, y_pred: keras.ops.mean((y_pred - y) ** 2))
     cured = apply(model, rate(0.5), keep_weights=True)
     assert np.array_equal(model.predict(X, verbose=0), cured.predict(X, verbose=0))
+
+
+def test_several_outputs_keep_their_losses_and_metrics():
+    inputs = keras.Input((6,))
+    outputs = {"a": layers.Dense(1, name="a")(inputs), "b": layers.Dense(1, name="b")(inputs)}
+    model = keras.Model(inputs, outputs)
+    mean = keras.metrics.MeanAbsoluteError(name="own")
+    losses = {"a": keras.losses.Huber(0.1), "b": "mse"}
+    model.compile("sgd", losses, loss_weights={"a": 2.0, "b": 1.0}, metrics={"a": [mean], "b": None})
+    targets = {"a": np.ones(12), "b": np.ones(12)}
+    cured = apply(model, rate(0.5), keep_weights=True)
+    assert cured.evaluate(X, targets, verbose=0) == pytest.approx(model.evaluate(X, targets, verbose=0))
+    assert len(cured.evaluate(X, targets, verbose=0)) == 4
+
+
+@pytest.mark.parametrize(("scaled", "kind"), [(True, "LossScaleOptimizer"), (False, "SGD")])
+def test_loss_scaling_is_as_the_model_was_compiled(scaled, kind):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = keras.Sequential([keras.Input((6,)), layers.Dense(3, name="half")])
+        model.compile(keras.optimizers.SGD(0.1), "mse", auto_scale_loss=scaled)
+        cured = apply(model, rate(0.5))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert type(model.optimizer).__name__ == type(cured.optimizer).__name__ == kind
+    assert type(getattr(cured.optimizer, "inner_optimizer", cured.optimizer)) is keras.optimizers.SGD
+    assert float(cured.optimizer.learning_rate) == 0.5
+    assert cured.get_layer("half").compute_dtype == "float16"
+
+
+def test_a_model_without_a_declared_input_is_treated_once_it_is_built():
+    model = keras.Sequential([layers.Dense(4, activation="sigmoid", name="first"), layers.Dense(3)])
+    model.compile("sgd", "mse")
+    model.fit(X, np.zeros((12, 3)), verbose=0)
+    cured = apply(model, relu("first"), keep_weights=True)
+    assert cured.get_layer("first").activation.__name__ == "relu"
+    assert np.array_equal(cured.layers[1].kernel, model.layers[1].kernel)
+
+
+def test_masks_go_through_the_copy():
+    words = keras.Input((5,), dtype="int32")
+    hidden = layers.LSTM(4, name="read")(layers.Embedding(9, 3, mask_zero=True, name="words")(words))
+    model = keras.Model(words, layers.Dense(1, name="last")(hidden))
+    model.compile("sgd", "mse")
+    sentences = RNG.integers(0, 3, (8, 5))
+    twin = apply(model, [], keep_weights=True)
+    assert np.array_equal(model.predict(sentences, verbose=0), twin.predict(sentences, verbose=0))
+
+
+def test_an_activation_may_go_by_another_of_its_names():
+    cured = apply(sequential(), prescription("activation", ["first"], activation="swish"))
+    assert cured.get_layer("first").activation.__name__ == "silu"
 
 
 def test_a_frozen_layer_stays_frozen():

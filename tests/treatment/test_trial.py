@@ -50,6 +50,7 @@ def test_a_rate_of_next_to_nothing_is_harmful():
     assert shown.verdict == "harmful"
     assert shown.difference.low > 0.5
     assert shown.summary.startswith("harmful: loss 0.")
+    assert "counting" not in shown.summary
     assert all(abs(pair.changed.loss - pair.changed.first_loss) < 1e-3 for pair in shown.pairs)
 
 
@@ -141,7 +142,8 @@ def test_an_explosion_where_there_was_none_is_harmful():
     assert not math.isfinite(shown.pairs[0].changed.loss)
     assert shown.pairs[0].changed.health.nonfinite_steps > 0.5
     assert shown.pairs[0].unchanged.health.nonfinite_steps == 0
-    assert "not finite in 2 of 2" in shown.summary
+    assert "→ not finite in 2 of 2" in shown.summary
+    assert "counting what is not finite" in shown.summary
 
 
 def test_the_end_of_an_explosion_is_proven_by_learning_and_not_by_standing_still():
