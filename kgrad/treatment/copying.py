@@ -1,6 +1,7 @@
 """A fresh copy of a model, layer by layer through Keras' own configuration, with some arguments changed."""
 
 import random
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,7 +54,9 @@ def fresh_copy(model: keras.Model, changes: Changes, places: dict[str, Place], s
         return pairs[-1][1]
 
     # The layers are the user's own and in memory already, so a Lambda among them brings in nothing foreign.
-    with keras.saving.custom_object_scope(_own_objects(model)), SafeModeScope(False):
+    scope = keras.saving.custom_object_scope(_own_objects(model))
+    with warnings.catch_warnings(), scope, SafeModeScope(False):
+        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")
         try:
             copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
         except Exception as error:  # custom layers can raise anything

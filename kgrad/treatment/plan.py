@@ -160,8 +160,8 @@ def _require(place: Place, argument: str, prescription: Prescription) -> None:
 def _known_activation(prescription: Prescription) -> str:
     name = prescription.settings.get("activation")
     try:
-        if isinstance(name, str) and keras.activations.get(name) is not None:
-            return name
+        if isinstance(name, str):
+            return str(keras.activations.serialize(keras.activations.get(name)))  # "swish" is "silu" to Keras
     except ValueError:
         pass
     raise TreatmentError(f"{name!r} is no activation of Keras.")

@@ -67,11 +67,16 @@ class Trial:
         if self.difference is not None:
             gap = self.difference
             bounds = f"{100 * gap.confidence:g} % interval {gap.low:+.3g} … {gap.high:+.3g}"
-            parts.append(f"difference {gap.mean:+.3g} ({bounds})")
+            counted = " counting what is not finite as the largest loss seen" if self._has_broken else ""
+            parts.append(f"difference {gap.mean:+.3g} ({bounds}){counted}")
         taken = sorted({pair.steps for pair in self.pairs})
         steps = f"{taken[0]}" if len(taken) == 1 else f"{taken[0]} to {taken[-1]}"
         seeds = "1 seed" if len(self.pairs) == 1 else f"{len(self.pairs)} seeds"
         return f"{self.verdict}: {'; '.join(parts)}; {seeds}, {steps} steps, on {self.measured_on}"
+
+    @property
+    def _has_broken(self) -> bool:
+        return not all(math.isfinite(each.loss) for pair in self.pairs for each in (pair.unchanged, pair.changed))
 
     def to_dict(self) -> dict[str, Any]:
         """The trial as plain JSON types."""
