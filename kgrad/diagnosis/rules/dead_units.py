@@ -18,13 +18,28 @@ _FAMILY = ("relu", "relu6")
 _PER_UNIT = ("bias", "beta")
 
 
-@rule(columns=("zero_fraction",), optional=("loss",), limits=(DEAD, SHARE))
+NOT_LEARNED = Limit(
+    "progress of the loss, too little",
+    0.3,
+    "share",
+    "as in vanishing-gradient: what a network reaches by the biases of its last layer alone.",
+)
+LEARNED = Limit(
+    "progress of the loss, enough",
+    0.5,
+    "share",
+    "a network whose loss has halved has units enough: dead ones are then idle capacity, which is worth a note.",
+)
+
+
+@rule(columns=("zero_fraction",), optional=("loss",), limits=(DEAD, SHARE, NOT_LEARNED, LEARNED))
 def dead_units(log: RunLog) -> Finding | None:
     """Most units of a ReLU layer get no gradient at all: they are off for every input and cannot come back.
 
     Measured: the share of exact zeros in the gradient of the layer's biases (one number per unit; of the `beta`
     of a BatchNormalization between layer and ReLU where there is no bias), as the median over windows. A unit
-    that is off for a whole batch has a gradient of exactly zero there.
+    that is off for a whole batch has a gradient of exactly zero there. Where the loss has halved all the same, the
+    dead units do no harm and are a note.
 
     Blind spot: with small batches a unit that is only seldom on looks dead in most of them; the limit is high and
     must hold for half the run. A layer behind a dead one gets no gradient either and is named with it.
@@ -41,10 +56,11 @@ def dead_units(log: RunLog) -> Finding | None:
     worst = float(shares[lasting].max())
     sick = (dead[:, lasting] >= DEAD.value).any(axis=1)
     begin, last = signals.span(log, signals.window_edges(len(log)), *signals.longest_run(np.asarray(sick)))
-    stuck = "loss" not in log or signals.loss_curve(log).progress < 0.3
+    progress = signals.loss_curve(log).progress if "loss" in log else 0.0
+    severity = "high" if progress < NOT_LEARNED.value else "medium" if progress < LEARNED.value else "info"
     return Finding(
         rule="dead-units",
-        severity="high" if stuck else "medium",
+        severity=severity,
         summary=(
             f"Up to {100 * worst:.0f} % of the units in {len(names)} of {len(columns)} ReLU layers get no gradient."
         ),

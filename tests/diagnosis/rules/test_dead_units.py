@@ -18,9 +18,11 @@ def test_a_layer_of_dead_units_is_named():
 
 
 def test_it_is_graver_where_the_loss_stands_still():
-    alive = outcome("dead-units", deep(zero_fraction=zeros(0.9))).finding
+    slow = np.linspace(2.3, 1.4, 200)
+    learned = outcome("dead-units", deep(zero_fraction=zeros(0.9))).finding
+    slowed = outcome("dead-units", deep(zero_fraction=zeros(0.9), loss=slow)).finding
     stuck = outcome("dead-units", deep(zero_fraction=zeros(0.9), loss=np.full(200, 2.3))).finding
-    assert (alive.severity, stuck.severity) == ("medium", "high")
+    assert (learned.severity, slowed.severity, stuck.severity) == ("info", "medium", "high")
 
 
 def test_half_asleep_is_not_dead():
