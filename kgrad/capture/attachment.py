@@ -81,6 +81,20 @@ class Attachment:
 
         self._guarded = self.model.train_function = guarded
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the model was compiled anew in the middle of the fit, which drops the tap."""
+        return self.model.optimizer is not self.optimizer or self.model.train_function is not self._guarded
+
+    def attach_again(self) -> None:
+        """Puts a new tap in after the model was compiled anew."""
+        self.tap.remove()
+        self.optimizer = self.model.optimizer
+        self.tap = Tap(self.optimizer, int(self.model.steps_per_execution), self.model.distribute_strategy)
+        self.model.make_train_function()
+        self._original = self.model.train_function
+        self.attach()
+
     def detach(self) -> None:
         """Leaves model and optimizer as they were; harmless when nothing is attached."""
         self.tap.remove()

@@ -86,6 +86,8 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Notes where the epoch begins."""
+        if self._attachment is not None and self._attachment.is_lost:
+            self._guarded(self._begin_again)
         self._progress.begin_epoch(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -128,6 +130,15 @@ class GradientMonitor(keras.callbacks.Callback):
         self._attachment = attachment
         if self._writer is not None:
             self._writer.reopen()
+
+    def _begin_again(self) -> None:
+        """The model was compiled anew between two epochs: the rest of the old tap is read, a new one put in."""
+        assert self._attachment is not None
+        self._read()
+        self._attachment.attach_again()
+        self._progress.begin_fit(self._attachment.tap.batches_per_step, int(self.model.steps_per_execution))
+        if self._writer is not None:
+            self._writer.add_event("the model was compiled anew", self._progress.steps)
 
     def _died(self, error: BaseException | None) -> None:
         """An exception ended the fit; called before it goes on to the user."""

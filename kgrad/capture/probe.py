@@ -25,6 +25,7 @@ from kgrad.capture.curvature import (
     operations_of,
     summary_of,
 )
+from kgrad.capture.topology import unique_names
 from kgrad.errors import CaptureError
 
 # Operations that leave something behind: in variables, tables, random generators or files.
@@ -160,7 +161,7 @@ class Probe:
         """
         connected, concrete = self._traced(("gradients", training), lambda: self._trace_gradients(training))
         parts = _run(concrete).astype(np.float64)
-        names = _unique([variable.path for variable in self._model.trainable_variables])
+        names = unique_names([variable.path for variable in self._model.trainable_variables])
         norms = iter(parts[:, 0] * np.sqrt(parts[:, 1]))
         named = zip(names, connected, strict=True)
         return {name: float(next(norms)) if depends else None for name, depends in named}
@@ -334,16 +335,6 @@ def _run(concrete: Any) -> Any:
         raise CaptureError(f"The probe cannot run this model: {summary_of(error)}") from error
 
 
-def _unique(names: Sequence[str]) -> list[str]:
-    """The names, with `#2` and so on from the second of equal ones."""
-    seen: dict[str, int] = {}
-    unique = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        unique.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-    return unique
-
-
 def _named_layers(model: keras.Model, names: Mapping[int, str]) -> list[tuple[str, Any]]:
     """Every layer inside the model but models, inputs and the cells of recurrent layers, each once."""
     found: dict[int, tuple[str, Any]] = {}
@@ -358,7 +349,7 @@ def _named_layers(model: keras.Model, names: Mapping[int, str]) -> list[tuple[st
                 visit(layer, f"{prefix}{layer.name}/")
 
     visit(model, "")
-    unique = _unique([name for name, _ in found.values()])
+    unique = unique_names([name for name, _ in found.values()])
     return [(names.get(id(layer), name), layer) for name, (_, layer) in zip(unique, found.values(), strict=True)]
 
 

@@ -24,7 +24,7 @@ def structure_of(model: keras.Model | Mapping[str, keras.Model], variables: Sequ
     """
     models = dict(model) if isinstance(model, Mapping) else {"": model}
     layers = [entry for name, each in models.items() for entry in _ordered(each, f"{name}/" if name else "")]
-    names = _unique([path for path, _ in layers])
+    names = unique_names([path for path, _ in layers])
     name_of = {id(layer): name for name, (_, layer) in zip(names, layers, strict=True)}
     described = tuple(
         _describe(layer, name, depth, name_of)
@@ -47,7 +47,7 @@ def _ordered(model: keras.Model, prefix: str) -> list[tuple[str, Any]]:
 
 def column_order(structure: Structure, variables: Sequence[Any]) -> list[int]:
     """Where each of the structure's variables lies in the optimizer's list."""
-    place = {name: i for i, name in enumerate(_unique([_path(variable) for variable in variables]))}
+    place = {name: i for i, name in enumerate(unique_names([_path(variable) for variable in variables]))}
     return [place[variable.name] for variable in structure.variables]
 
 
@@ -175,7 +175,7 @@ def _variables(
     for rank, (_, layer) in enumerate(layers):  # the layer's own weights win over those of its sublayers
         owner.update({id(weight): (rank, layer) for weight in layer._trainable_variables})
     ranked = []
-    for name, variable in zip(_unique([_path(v) for v in variables]), variables, strict=True):
+    for name, variable in zip(unique_names([_path(v) for v in variables]), variables, strict=True):
         rank, layer = owner.get(id(variable), (len(layers), None))
         owned_by = name_of[id(layer)] if layer is not None else model_name
         ranked.append((rank, _variable(variable, name, owned_by, layer)))
@@ -209,7 +209,7 @@ def _size(weight: Any) -> int:
     return size
 
 
-def _unique(names: list[str]) -> list[str]:
+def unique_names(names: list[str]) -> list[str]:
     """The names with `#2`, `#3`, ... behind those that repeat."""
     seen: dict[str, int] = {}
     unique = []

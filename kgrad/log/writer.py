@@ -3,7 +3,6 @@
 import datetime
 import io
 import json
-import math
 import os
 import socket
 import time
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from kgrad.log import schema
 from kgrad.log.store import Store
+from kgrad.log.strict_json import strict
 from kgrad.log.structure import Structure
 
 # A part is written at most this often: a few milliseconds of work against two seconds of training.
@@ -27,19 +27,7 @@ FLUSH_NUMBERS = 10_000_000
 
 def to_json(data: Any) -> bytes:
     """The data as strict JSON: NaN and infinities become `null`."""
-    return json.dumps(_strict(data), indent=1, ensure_ascii=False, allow_nan=False, default=str).encode()
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Mapping):
-        return {str(key): _strict(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(entry) for entry in value]
-    return value
+    return json.dumps(strict(data), indent=1, ensure_ascii=False, allow_nan=False, default=str).encode()
 
 
 def now() -> str:

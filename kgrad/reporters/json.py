@@ -1,13 +1,12 @@
 """The report for machines: strict JSON, sorted, the same bytes for the same run."""
 
 import json
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from kgrad.diagnosis import Diagnosis
 from kgrad.log.run_log import RunLog
 from kgrad.log.schema import SCHEMA_VERSION
+from kgrad.log.strict_json import strict
 from kgrad.prescription.prescription import Prescription
 
 
@@ -27,14 +26,4 @@ def render_json(log: RunLog, diagnosis: Diagnosis, prescriptions: Sequence[Presc
         "diagnosis": diagnosis.to_dict(),
         "prescriptions": [prescription.to_dict() for prescription in prescriptions],
     }
-    return json.dumps(_strict(data), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False, default=str)
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _strict(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(entry) for entry in value]
-    return value
+    return json.dumps(strict(data), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False, default=str)

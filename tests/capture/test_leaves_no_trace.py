@@ -194,3 +194,25 @@ def test_facts_to_reproduce_the_run_are_kept(vectors, tmp_path):
     assert info["tags"] == {"who": "me"}
     assert info["loss"]["config"]["from_logits"] is True
     assert {"python", "keras", "tensorflow", "numpy"} <= set(info["versions"])
+
+
+def test_compiling_anew_in_the_middle_loses_no_step(vectors, tmp_path):
+    class Recompiles(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 0:
+                self.model.compile("sgd", self.model.loss)
+                self.model.make_train_function()
+
+    keras.utils.set_random_seed(0)
+    model = build()
+    before = hooks(model)
+    fit(model, vectors, monitor(tmp_path, strict=True), Recompiles(), epochs=3)
+    log = kgrad.read_run(tmp_path / "run")
+    np.testing.assert_array_equal(log.steps, np.arange(12))
+    np.testing.assert_array_equal(log["epoch"], np.repeat([0, 1, 2], 4))
+    assert log.info["events"][0]["step"] == 4
+    assert_untouched(model, before)
+    keras.utils.set_random_seed(0)
+    plain = build()
+    fit(plain, vectors, Recompiles(), epochs=3)
+    assert same_weights(model, plain)
