@@ -11,6 +11,9 @@ import tensorflow as tf
 
 tf.config.experimental.enable_op_determinism()
 
+# A program of its own that the tests start as a process, not a module to import.
+collect_ignore = ["distributed_script.py"]
+
 
 @pytest.fixture(autouse=True)
 def fresh_session() -> None:
