@@ -26,8 +26,6 @@ DISEASE = {
 @pytest.fixture(scope="session")
 def examined(tmp_path_factory):
     """Trains a story once for all tests."""
-    import keras
-
     from kgrad.demo.run import run_story
     from kgrad.demo.stories import STORIES
 
@@ -36,7 +34,6 @@ def examined(tmp_path_factory):
 
     def examination(name):
         if name not in done:
-            keras.backend.clear_session()
             done[name] = run_story(STORIES[name], folder=folder, report=folder / f"{name}.html")
         return done[name]
 

@@ -28,6 +28,7 @@ class Story:
 
     def compiled(self, seed: int = 0) -> keras.Model:
         """The network, compiled, the same for the same seed."""
+        keras.backend.clear_session()  # so that layers have the same names each time
         keras.utils.set_random_seed(seed)
         model = self.build()
         model.compile(self.optimizer(), "sparse_categorical_crossentropy", metrics=["accuracy"])

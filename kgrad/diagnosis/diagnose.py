@@ -136,4 +136,6 @@ def _verdict(log: RunLog, diagnosis: Diagnosis) -> str:
     diseases = [f for f in diagnosis.findings if f.severity != "info"]
     if not diseases:
         return f"Healthy: no disease found in {len(log)} recorded steps."
-    return diseases[0].summary
+    first = diseases[0]
+    name = first.rule.replace("-", " ").capitalize()
+    return f"{name}: {first.summary[:1].lower()}{first.summary[1:]}"
