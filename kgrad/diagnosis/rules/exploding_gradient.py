@@ -65,7 +65,8 @@ def _growth(norm: FloatArray, finite: np.ndarray) -> FloatArray:
     smooth = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
     calm = np.minimum.accumulate(np.concatenate([[known[0]], np.maximum(smooth[:-1], np.finfo(float).tiny)]))
     growth = np.zeros(len(norm))
-    growth[finite] = known / np.maximum(calm, np.finfo(float).tiny)
+    with np.errstate(over="ignore"):
+        growth[finite] = known / np.maximum(calm, np.finfo(float).tiny)
     return growth
 
 
