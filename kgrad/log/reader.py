@@ -43,7 +43,9 @@ def read_run(path: str | os.PathLike[str]) -> RunLog:
     series = _read_parts(store, schema.STEPS)
     steps = _steps(series)
     columns = _series(series, steps) | _statistics(_read_parts(store, schema.GRADIENTS), steps, structure)
-    return RunLog(str(info["name"]), info, structure, steps, columns, _read_epochs(store), store.url)
+    return RunLog(
+        str(info["name"]), info, structure, steps, columns, _read_epochs(store), store.url, _read_tables(store)
+    )
 
 
 def _read_info(store: Store) -> dict[str, Any]:
@@ -106,6 +108,32 @@ def _read_table(store: Store, name: str) -> pa.Table:
         ) from error
 
 
+def _read_tables(store: Store) -> dict[str, dict[str, NDArray[Any]]]:
+    """The tables beside the steps, each row once (a crash while parts are joined leaves some twice)."""
+    found = {}
+    for name in schema.TABLES:
+        parts = _read_parts(store, name)
+        if parts:
+            keys = ("step", "layer", "variable", "call", "exponent")
+            columns = {c: np.concatenate([_named(part[c]) for part in parts]) for c in parts[0].column_names}
+            rows = list(zip(*(columns[key].tolist() for key in keys if key in columns), strict=True))
+            kept = _unique(rows)
+            found[name] = {column: values[kept] for column, values in columns.items()}
+    return found
+
+
+def _unique(rows: Sequence[tuple[Any, ...]]) -> list[int]:
+    """Positions of the first of equal rows, in order."""
+    return sorted({row: place for place, row in reversed(list(enumerate(rows)))}.values())
+
+
+def _named(column: pa.ChunkedArray) -> NDArray[Any]:
+    """A column's values; of a dictionary column, its strings (`None` for null)."""
+    if pa.types.is_dictionary(column.type):
+        return np.array(column.to_pylist(), dtype=object)
+    return _values(column)
+
+
 def _steps(tables: Sequence[pa.Table]) -> NDArray[np.int64]:
     if not tables:
         return np.zeros(0, np.int64)
@@ -135,7 +163,7 @@ def _statistics(tables: Sequence[pa.Table], steps: NDArray[np.int64], structure:
         known = (column >= 0) & (row < len(steps))
         known[known] = steps[row[known]] == step[known]
         for name in table.column_names:
-            if name in schema.STATISTICS:
+            if name in schema.STATISTICS + schema.OPTIONAL_STATISTICS:
                 target = columns.setdefault(name, np.full((len(steps), len(place_of)), np.nan))
                 target[row[known], column[known]] = _floats(table[name])[known]
     return columns

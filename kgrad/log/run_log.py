@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kgrad.errors import MissingColumnError
 from kgrad.log import schema
+from kgrad.log.batch import BatchFacts
 from kgrad.log.structure import Structure
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class RunLog:
         columns: every column by name, shapes `(steps, variables)` and `(steps,)`.
         epochs: Keras' logs per epoch by metric, each of shape `(epochs,)`.
         path: the folder it was read from, empty for a log made in memory.
+        tables: what was taken beside the steps, by name (`"activations"`, `"curvature"`, `"histograms"`), each
+            as arrays of one length by column; names are strings. A table that was never taken is missing.
     """
 
     name: str
@@ -42,6 +45,7 @@ class RunLog:
     columns: Mapping[str, FloatArray]
     epochs: Mapping[str, FloatArray] = field(default_factory=dict)
     path: str = ""
+    tables: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
 
     def __getitem__(self, column: str) -> FloatArray:
         """The column's array.
@@ -67,6 +71,22 @@ class RunLog:
     def status(self) -> str:
         """`"running"`, `"finished"`, `"failed"` or `"interrupted"`."""
         return str(self.info["status"])
+
+    @property
+    def batch(self) -> BatchFacts | None:
+        """What the reference batch looked like, `None` where none was seen."""
+        facts = self.info.get("batch")
+        return BatchFacts.from_dict(facts) if facts else None
+
+    def table(self, name: str) -> Mapping[str, NDArray[Any]]:
+        """A table of `tables`.
+
+        Raises:
+            MissingColumnError: the run does not hold it.
+        """
+        if name not in self.tables:
+            raise MissingColumnError(f"the run {self.name!r} has no table {name!r}")
+        return self.tables[name]
 
     def only(self, columns: Iterable[str] | None = None, steps: slice | None = None) -> "RunLog":
         """The same run with fewer columns or fewer steps.

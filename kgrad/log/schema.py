@@ -2,7 +2,8 @@
 
 History of `SCHEMA_VERSION`:
 
-    1   (0.1.0) the first: run.json, gradients/, steps/, epochs.parquet, diagnosis.json
+    1   (0.1.0) the first: run.json, gradients/, steps/, epochs.parquet, diagnosis.json; and, where they were
+        asked for or seen, activations/, curvature/, histograms/
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ SCHEMA_VERSION = 1
 RUN_FILE = "run.json"
 GRADIENTS = "gradients"
 STEPS = "steps"
+ACTIVATIONS = "activations"
+CURVATURE = "curvature"
+HISTOGRAMS = "histograms"
 EPOCHS_FILE = "epochs.parquet"
 DIAGNOSIS_FILE = "diagnosis.json"
 
@@ -51,6 +55,12 @@ STATISTIC_COLUMNS = (
     Column("update_norm", "float32", "weight", "L2 norm of the change of the variable, as applied"),
 )
 
+# Held only where they were asked for.
+OPTIONAL_STATISTIC_COLUMNS = (
+    Column("cosine", "float32", "1", "cosine of the angle to the gradient recorded before; where asked for"),
+    Column("dead_units", "float32", "units", "units of a kernel (last axis) whose gradient is all zero; on a schedule"),
+)
+
 STEP_COLUMNS = (
     Column("epoch", "int64", "epochs", "epoch of the step, counted from 0"),
     Column("loss", "float32", "loss", "loss of the step's own batch, regularization included, unscaled"),
@@ -61,6 +71,41 @@ STEP_COLUMNS = (
     Column("skipped", "bool", "1", "the loss-scale optimizer skipped the update of this step"),
 )
 
+ACTIVATION_COLUMNS = (
+    Column("step", "int64", "steps", "steps made when the reference batch was run"),
+    Column("layer", "dictionary", "name", "the layer, as named in run.json"),
+    Column("call", "int64", "1", "counts from 0 the calls of a layer that is used more than once"),
+    Column("activation", "dictionary", "name", "the activation whose output this is; null where there is none"),
+    Column("mean", "float32", "activation", "mean of the layer's output over rows, positions and units"),
+    Column("std", "float32", "activation", "standard deviation of the layer's output over the same"),
+    Column("saturated_fraction", "float32", "1", "share at the flat ends of a tanh or sigmoid; null for others"),
+    Column("dead_fraction", "float32", "1", "share of units that are zero in every row; null unless rectified"),
+    Column("pre_mean", "float32", "activation", "mean of what goes into the activation; null where not seen"),
+    Column("pre_std", "float32", "activation", "standard deviation of the same"),
+)
+
+CURVATURE_COLUMNS = (
+    Column("step", "int64", "steps", "steps made when the curvature was taken"),
+    Column("smallest", "float64", "loss/weight²", "smallest eigenvalue of the Hessian on the reference batch"),
+    Column("smallest_error", "float64", "loss/weight²", "bound of its error"),
+    Column("largest", "float64", "loss/weight²", "largest eigenvalue of the Hessian on the reference batch"),
+    Column("largest_error", "float64", "loss/weight²", "bound of its error"),
+    Column("gradient_norm", "float64", "loss/weight", "L2 norm of the gradient on the reference batch"),
+    Column("products", "int64", "1", "Hessian-vector products it took"),
+)
+
+HISTOGRAM_COLUMNS = (
+    Column("step", "int64", "steps", "optimizer iteration, counted from 0 over the whole run"),
+    Column("variable", "dictionary", "name", "the trainable variable, as named in run.json"),
+    Column("exponent", "int64", "log2", "elements with 2^exponent <= |g| < 2^(exponent + 1); the ends hold the rest"),
+    Column("count", "int64", "elements", "how many of the gradient's elements are of that magnitude"),
+)
+
+TABLES = {ACTIVATIONS: ACTIVATION_COLUMNS, CURVATURE: CURVATURE_COLUMNS, HISTOGRAMS: HISTOGRAM_COLUMNS}
+
 STATISTICS = tuple(column.name for column in STATISTIC_COLUMNS)
+OPTIONAL_STATISTICS = tuple(column.name for column in OPTIONAL_STATISTIC_COLUMNS)
 STEP_SERIES = tuple(column.name for column in STEP_COLUMNS)
-COLUMNS = {column.name: column for column in KEY_COLUMNS + STATISTIC_COLUMNS + STEP_COLUMNS}
+COLUMNS = {
+    column.name: column for column in KEY_COLUMNS + STATISTIC_COLUMNS + OPTIONAL_STATISTIC_COLUMNS + STEP_COLUMNS
+}

@@ -50,6 +50,7 @@ class RunWriter:
         self._pending: list[tuple[NDArray[Any], Mapping[str, NDArray[Any]], Mapping[str, NDArray[Any]]]] = []
         self._waiting = 0
         self._parts = 0
+        self._tables: dict[str, int] = {}
         self._epochs: list[dict[str, float]] = []
         self._unwritten_epochs = False
         self._last_flush = time.monotonic()
@@ -87,6 +88,23 @@ class RunWriter:
         if self._waiting > FLUSH_NUMBERS or time.monotonic() - self._last_flush > FLUSH_SECONDS:
             self.flush()
 
+    def add_rows(self, table: str, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:
+        """Takes rows of a table of `schema.TABLES` and writes them at once: they are few, and dear.
+
+        Args:
+            table: its name.
+            columns: the columns by name, of equal length; `None` and NaN stand for what is missing.
+        """
+        kinds = schema.TABLES[table]
+        made = {column.name: _nullable(column.type, columns[column.name]) for column in kinds if column.name in columns}
+        self._tables[table] = self._tables.get(table, 0) + 1
+        self._write_table(f"{table}/part-{self._tables[table]:05d}.parquet", pa.table(made))
+
+    def add_facts(self, **facts: Any) -> None:
+        """Adds facts to `run.json` that were not known when the run began."""
+        self._info.update(facts)
+        self._write_info()
+
     def add_epoch(self, epoch: int, last_step: int, logs: Mapping[str, float]) -> None:
         """Takes the logs that Keras gave at the end of an epoch."""
         self._epochs.append({"epoch": epoch, "last_step": last_step, **logs})
@@ -123,6 +141,8 @@ class RunWriter:
         self.flush()
         self._compact(schema.GRADIENTS)
         self._compact(schema.STEPS)
+        for table in self._tables:
+            self._compact(table)
         self._info.update(status=status, ended=now(), error=error)
         self._write_info()
 
@@ -154,7 +174,7 @@ class RunWriter:
 
     def _write_table(self, name: str, table: pa.Table) -> None:
         sink = io.BytesIO()
-        dictionaries = ["variable"] if "variable" in table.column_names else False
+        dictionaries = [field.name for field in table.schema if pa.types.is_dictionary(field.type)] or False
         pq.write_table(table, sink, compression="zstd", use_dictionary=dictionaries)
         self.store.write(name, sink.getvalue())
 
@@ -188,6 +208,13 @@ def _array(name: str, values: NDArray[Any]) -> pa.Array:
         bounded = np.where(np.isfinite(values), np.clip(values, -limit, limit), values)
         return pa.array(bounded.astype(np.float32), pa.float32())
     return pa.array(values.astype({"int64": np.int64, "bool": np.bool_, "float64": np.float64}[kind]))
+
+
+def _nullable(kind: str, values: Sequence[Any] | NDArray[Any]) -> pa.Array:
+    if kind == "dictionary":
+        return pa.array(list(values), pa.string()).dictionary_encode()
+    numbers = [None if value is None or value != value else value for value in values]
+    return pa.array(numbers, {"float32": pa.float32(), "float64": pa.float64(), "int64": pa.int64()}[kind])
 
 
 def _epoch_table(epochs: Sequence[Mapping[str, float]]) -> pa.Table:

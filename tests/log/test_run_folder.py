@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import kgrad
-from kgrad.errors import DamagedRunError, NewerSchemaError, RunFolderError, RunNotFoundError
+from kgrad.errors import DamagedRunError, MissingColumnError, NewerSchemaError, RunFolderError, RunNotFoundError
 from kgrad.log import schema
+from kgrad.log.batch import BatchFacts
 from kgrad.log.store import Store, claim_free
 from kgrad.log.writer import RunWriter
 
@@ -48,6 +49,51 @@ def test_what_goes_in_comes_out(place, tmp_path):
         np.testing.assert_allclose(read[name], log[name], rtol=1e-6, err_msg=name)
     np.testing.assert_array_equal(read.epochs["last_step"], [19, 39])
     assert np.isnan(read.epochs["val_loss"][0])
+
+
+def test_tables_beside_the_steps(tmp_path):
+    _, writer = write(tmp_path / "run", close=None)
+    for step in (0, 10):
+        writer.add_rows(
+            schema.ACTIVATIONS,
+            {
+                "step": [step, step],
+                "layer": ["dense_0", "dense_1"],
+                "call": [0, 0],
+                "activation": ["relu", None],
+                "mean": [0.5, float("nan")],
+                "std": [1.0, 2.0],
+                "saturated_fraction": [None, None],
+                "dead_fraction": [0.25, None],
+                "pre_mean": [0.0, None],
+                "pre_std": [1.0, None],
+            },
+        )
+    writer.add_rows(schema.CURVATURE, {"step": [10], "smallest": [-1.0], "largest": [5.0]})
+    facts = BatchFacts.of("given", {"": np.arange(12.0).reshape(4, 3)}, {"": np.eye(4)})
+    writer.add_facts(batch=facts.to_dict())
+    writer.close("finished")
+    assert len(list((tmp_path / "run" / "activations").iterdir())) == 1
+    read = kgrad.read_run(tmp_path / "run")
+    activations = read.table("activations")
+    assert activations["layer"].tolist() == ["dense_0", "dense_1"] * 2
+    assert activations["activation"].tolist() == ["relu", None] * 2
+    np.testing.assert_allclose(activations["dead_fraction"], [0.25, np.nan] * 2)
+    np.testing.assert_array_equal(activations["step"], [0, 0, 10, 10])
+    np.testing.assert_array_equal(read.table("curvature")["smallest"], [-1.0])
+    assert read.batch == facts
+    assert read.batch.inputs[0].feature_std_maximum == pytest.approx(np.arange(0, 12, 3).std())
+    assert read.batch.targets[0].one_hot
+    with pytest.raises(MissingColumnError, match="histograms"):
+        read.table("histograms")
+
+
+def test_rows_of_a_table_left_twice_count_once(tmp_path):
+    _, writer = write(tmp_path / "run", close=None)
+    row = {"step": [3], "smallest": [-1.0]}
+    writer.add_rows(schema.CURVATURE, row)
+    writer.add_rows(schema.CURVATURE, row)
+    assert len(kgrad.read_run(tmp_path / "run").table("curvature")["step"]) == 1
 
 
 def test_closing_joins_the_parts(tmp_path):

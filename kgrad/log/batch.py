@@ -1,0 +1,133 @@
+"""What a training batch looked like: numbers about inputs and targets, never the data itself."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# More distinct values than this are not counted: no set of classes is that large in one small batch.
+_MOST_DISTINCT = 1000
+
+
+@dataclass(frozen=True)
+class TensorFacts:
+    """One input or target tensor over the rows of a batch.
+
+    Attributes:
+        name: the name of the input or output, `""` where there is only one.
+        shape: its shape without the axis of rows.
+        dtype: its dtype.
+        minimum: smallest finite element; `None` where no element is finite.
+        maximum: largest finite element.
+        mean: mean of the finite elements.
+        std: population standard deviation of the finite elements.
+        feature_std_minimum: smallest standard deviation of a feature (last axis) that is not constant.
+        feature_std_maximum: largest standard deviation of a feature.
+        feature_mean_maximum: largest magnitude among the features' means.
+        constant_features: how many features have one value in all rows.
+        features: size of the last axis, 1 for a plain vector of numbers.
+        nonfinite: how many elements are NaN or infinite.
+        integers: whether all finite elements are whole numbers.
+        distinct: how many distinct values there are, `None` for more than 1,000.
+        one_hot: whether every row (over the last axis) holds one 1 and zeros.
+        row_sums_one: whether every row (over the last axis) is non-negative and sums to 1.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    minimum: float | None = None
+    maximum: float | None = None
+    mean: float | None = None
+    std: float | None = None
+    feature_std_minimum: float | None = None
+    feature_std_maximum: float | None = None
+    feature_mean_maximum: float | None = None
+    constant_features: int = 0
+    features: int = 1
+    nonfinite: int = 0
+    integers: bool = False
+    distinct: int | None = None
+    one_hot: bool = False
+    row_sums_one: bool = False
+
+    @classmethod
+    def of(cls, name: str, values: NDArray[Any]) -> "TensorFacts":
+        """The facts of an array whose first axis is rows.
+
+        >>> TensorFacts.of("", np.eye(3)).one_hot
+        True
+        """
+        shape, dtype = tuple(int(axis) for axis in values.shape[1:]), str(values.dtype)
+        if not np.issubdtype(values.dtype, np.number) and values.dtype != np.bool_:
+            return cls(name, shape, dtype)
+        flat = values.astype(np.float64).reshape(-1, shape[-1] if shape else 1)
+        finite = flat[np.isfinite(flat)]
+        if not finite.size:
+            return cls(name, shape, dtype, features=flat.shape[1], nonfinite=flat.size)
+        known = np.where(np.isfinite(flat), flat, finite.mean())
+        spread, middle = known.std(axis=0), np.abs(known.mean(axis=0))
+        varies = known.max(axis=0) > known.min(axis=0)
+        distinct = np.unique(finite)
+        sums_one = bool(shape and shape[-1] > 1 and known.min() >= 0 and np.allclose(known.sum(axis=1), 1, atol=1e-4))
+        return cls(
+            name,
+            shape,
+            dtype,
+            minimum=float(finite.min()),
+            maximum=float(finite.max()),
+            mean=float(finite.mean()),
+            std=float(finite.std()),
+            feature_std_minimum=float(spread[varies].min()) if varies.any() else 0.0,
+            feature_std_maximum=float(spread.max()),
+            feature_mean_maximum=float(middle.max()),
+            constant_features=int((~varies).sum()),
+            features=int(flat.shape[1]),
+            nonfinite=int(flat.size - finite.size),
+            integers=bool((distinct == np.round(distinct)).all()),
+            distinct=len(distinct) if len(distinct) <= _MOST_DISTINCT else None,
+            one_hot=sums_one and set(distinct.tolist()) <= {0.0, 1.0},
+            row_sums_one=sums_one,
+        )
+
+
+@dataclass(frozen=True)
+class BatchFacts:
+    """The reference batch of a run.
+
+    Attributes:
+        source: `"first training batch"` or `"given"`.
+        rows: how many rows were looked at.
+        inputs: one entry per input tensor.
+        targets: one entry per target tensor; empty where the training has none.
+    """
+
+    source: str
+    rows: int
+    inputs: tuple[TensorFacts, ...]
+    targets: tuple[TensorFacts, ...] = ()
+
+    @classmethod
+    def of(cls, source: str, inputs: Mapping[str, NDArray[Any]], targets: Mapping[str, NDArray[Any]]) -> "BatchFacts":
+        """The facts of a batch, given as arrays by name."""
+        rows = next((len(values) for values in inputs.values()), 0)
+        return cls(source, rows, _facts(inputs), _facts(targets))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "BatchFacts":
+        """The facts as `to_dict` wrote them."""
+        return cls(data["source"], data["rows"], _loaded(data["inputs"]), _loaded(data["targets"]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts as plain JSON types."""
+        return asdict(self)
+
+
+def _facts(arrays: Mapping[str, NDArray[Any]]) -> tuple[TensorFacts, ...]:
+    return tuple(TensorFacts.of(name, np.asarray(values)) for name, values in arrays.items())
+
+
+def _loaded(items: Sequence[Mapping[str, Any]]) -> tuple[TensorFacts, ...]:
+    return tuple(TensorFacts(**{**item, "shape": tuple(item["shape"])}) for item in items)
