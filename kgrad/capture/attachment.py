@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from kgrad.capture.extras import Extras
 from kgrad.capture.tap import Tap, tap_on
 
 # Attachments by the tap they put in: how a new fit finds what a dead one left behind.
@@ -30,6 +31,7 @@ class Attachment:
         callback_list: the list of callbacks of this fit.
         wants_next: whether the next call of the training function is to be recorded.
         on_end: told when the fit has died, with the exception where there is one.
+        extras: statistics beside the usual ones.
     """
 
     def __init__(
@@ -38,10 +40,12 @@ class Attachment:
         callback_list: Any,
         wants_next: Callable[[], bool],
         on_end: Callable[[BaseException | None], None],
+        extras: Extras | None = None,
     ) -> None:
         self.model = model
         self.optimizer = model.optimizer
-        self.tap = Tap(model.optimizer, int(model.steps_per_execution), model.distribute_strategy)
+        self._extras = extras
+        self.tap = self._new_tap()
         self._wants_next = wants_next
         self._on_end = on_end
         self._fit = _fit_frame(callback_list)
@@ -90,10 +94,13 @@ class Attachment:
         """Puts a new tap in after the model was compiled anew."""
         self.tap.remove()
         self.optimizer = self.model.optimizer
-        self.tap = Tap(self.optimizer, int(self.model.steps_per_execution), self.model.distribute_strategy)
+        self.tap = self._new_tap()
         self.model.make_train_function()
         self._original = self.model.train_function
         self.attach()
+
+    def _new_tap(self) -> Tap:
+        return Tap(self.optimizer, int(self.model.steps_per_execution), self.model.distribute_strategy, self._extras)
 
     def detach(self) -> None:
         """Leaves model and optimizer as they were; harmless when nothing is attached."""

@@ -14,10 +14,13 @@ import keras
 from kgrad import workflow
 from kgrad.capture.attachment import Attachment
 from kgrad.capture.describe import describe
+from kgrad.capture.extras import Extras
+from kgrad.capture.probing import Probing
 from kgrad.capture.progress import Progress
 from kgrad.capture.replicas import is_recording
 from kgrad.capture.topology import column_order, structure_of
 from kgrad.errors import CaptureError
+from kgrad.log import schema
 from kgrad.log.run_log import RunLog
 from kgrad.log.store import claim_free
 from kgrad.log.writer import RunWriter
@@ -42,12 +45,21 @@ class GradientMonitor(keras.callbacks.Callback):
         every: record one step in so many. The steps between cost nothing: they run the user's own compiled
             function. With `steps_per_execution=N` whole executions are recorded or skipped.
         report: the HTML report: a path, `True` for `reports/<run>.html`, `False` for none.
+        probe: a reference batch on which activations and curvature are taken: `True` for the first training batch
+            (at most 256 rows and 16 MB are kept), `(x, y)` or `(x, y, sample_weight)` for one of your own,
+            `False` for none. It is run after the first step and whenever the steps have doubled.
+        curvature: when the extreme eigenvalues of the Hessian are taken on it: `"stall"` (when the loss stalls;
+            5 seconds and a twentieth of the training time at most), `"never"`, or a number of steps.
+        cosine: log the cosine between each recorded gradient and the one before, from which the signal-to-noise
+            ratio follows; keeps a copy of the gradients, 4 bytes per parameter.
+        histogram_every: log a histogram of the gradients' log2 magnitudes, and the units without gradient, in one
+            of so many recorded steps; 320 bytes per variable and logged step until the next read.
         tags: anything to keep with the run, as a mapping of JSON values.
         verbose: 1 prints the verdict and the paths when `fit` ends, 0 prints nothing.
         strict: raise kgrad's own failures instead of logging them and training on.
 
     Raises:
-        CaptureError: `every` is less than 1.
+        CaptureError: a setting has a value it cannot have.
 
     Attributes:
         run: the run folder, known once training has begun.
@@ -60,6 +72,10 @@ class GradientMonitor(keras.callbacks.Callback):
         *,
         every: int = 1,
         report: bool | str | os.PathLike[str] = True,
+        probe: bool | tuple[Any, ...] = True,
+        curvature: str | int = "stall",
+        cosine: bool = False,
+        histogram_every: int | None = None,
         tags: Mapping[str, Any] | None = None,
         verbose: int = 1,
         strict: bool = False,
@@ -68,6 +84,8 @@ class GradientMonitor(keras.callbacks.Callback):
         if every < 1:
             raise CaptureError(f"every={every!r}: record one step in how many? expected a whole number from 1 on")
         self._every = every
+        self._extras = Extras(cosine, histogram_every)
+        self._probing = Probing(probe, curvature)
         self.run = os.fspath(run) if run is not None else None
         self.examination: workflow.Examination | None = None
         self._report = report
@@ -77,6 +95,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._attachment: Attachment | None = None
         self._writer: RunWriter | None = None
         self._order: list[int] = []
+        self._names: list[str] = []
         self._progress = Progress(every)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
@@ -98,7 +117,9 @@ class GradientMonitor(keras.callbacks.Callback):
             self._guarded(self._fail)
             return
         self._progress.end_batches(batch, self._attachment.tap.recording)
-        if self._progress.waiting >= self._attachment.tap.rows:
+        if self._progress.steps >= self._probing.due:
+            self._guarded(self._probe)  # reads the ring too
+        elif self._progress.waiting >= self._attachment.tap.rows:
             self._guarded(self._read)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -124,8 +145,13 @@ class GradientMonitor(keras.callbacks.Callback):
             self._attachment.bury()
         if not is_recording(self.model.distribute_strategy):
             return
-        attachment = Attachment(self.model, callback_list, self._progress.wants_next, self._died)
-        attachment.attach()
+        attachment = Attachment(self.model, callback_list, self._progress.wants_next, self._died, self._extras)
+        self._probing.begin(self.model, lambda: attachment.tap.recording)
+        try:
+            attachment.attach()
+        except Exception:
+            self._probing.end()
+            raise
         self._progress.begin_fit(attachment.tap.batches_per_step, int(self.model.steps_per_execution))
         self._attachment = attachment
         if self._writer is not None:
@@ -162,7 +188,16 @@ class GradientMonitor(keras.callbacks.Callback):
         if not self._attachment.tap.sees_loss:
             del series["loss"]
         statistics = {name: values[:, self._order] for name, values in block.statistics.items()}
+        if block.histograms is not None:
+            writer.add_rows(schema.HISTOGRAMS, block.histograms.table(steps, self._order, self._names))
         writer.add_steps(steps, series, statistics)
+        self._probing.watch(block.series["loss"], self._progress.steps, writer)
+
+    def _probe(self) -> None:
+        """Runs the reference batch; what was recorded so far goes to the folder first."""
+        self._read()
+        if self._writer is not None:
+            self._probing.take(self._progress.steps, self._writer)
 
     def _take_epoch(self, epoch: int, logs: Mapping[str, Any]) -> None:
         if self._writer is None:
@@ -176,11 +211,15 @@ class GradientMonitor(keras.callbacks.Callback):
         variables = self._attachment.tap.variables or []
         structure = structure_of(self.model, variables)
         self._order = column_order(structure, variables)
+        self._names = [variable.name for variable in structure.variables]
         store = claim_free(self.run or _default_run(self.model))
         self.run = store.url
         facts = describe(self.model, self.params or {})
-        self._writer = RunWriter(store, structure, {**facts, "tags": self._tags, "monitor": {"every": self._every}})
+        self._writer = RunWriter(store, structure, {**facts, "tags": self._tags, "monitor": self._settings()})
         return self._writer
+
+    def _settings(self) -> dict[str, Any]:
+        return {"every": self._every, "cosine": self._extras.cosine, "histogram_every": self._extras.histogram_every}
 
     def _end(self, status: str, error: str | None) -> None:
         attachment, self._attachment = self._attachment, None
@@ -189,9 +228,12 @@ class GradientMonitor(keras.callbacks.Callback):
         try:
             self._attachment = attachment
             self._read()
+            if status == "finished" and self._writer is not None:
+                self._probing.finish(self._progress.steps, self._writer)
         finally:
             self._attachment = None
             attachment.detach()
+            self._probing.end()
         if self._writer is None:
             _logger.warning(
                 "kgrad saw no gradient: the training step did not use model.optimizer; "
@@ -220,6 +262,7 @@ class GradientMonitor(keras.callbacks.Callback):
             attachment, self._attachment = self._attachment, None
             if attachment is not None:
                 attachment.detach()
+            self._probing.end()
             said = f"kgrad stopped recording ({type(error).__name__}: {error})"
             if self._writer is not None:
                 with contextlib.suppress(Exception):  # the disk may be what failed

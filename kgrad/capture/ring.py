@@ -22,6 +22,16 @@ class Ring:
             self._written = ResourceVariable(0, dtype=tf.int32, trainable=False, name="kgrad_written")
         self._read = 0
 
+    @property
+    def written(self) -> tf.Tensor:
+        """How many rows were written so far, in graph mode."""
+        return tf.convert_to_tensor(self._written)
+
+    @property
+    def taken(self) -> int:
+        """How many rows the host has read or lost so far."""
+        return self._read
+
     def write(self, row: tf.Tensor, count: tf.Tensor | int = 1) -> None:
         """Writes a row, in graph mode; `count=0` lets the next row overwrite it."""
         place = tf.reshape(self._written % self.rows, [1, 1])

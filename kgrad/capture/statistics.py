@@ -96,13 +96,13 @@ def _rare_counts(gradients: Sequence[tf.Tensor | None], squares: Sequence[Any]) 
         return tf.concat([tf.scatter_nd(places, tf.stack(count), [len(gradients)]) for count in counts], 0)
 
     fine = tf.math.is_finite(tf.add_n([squares[i] for i, _ in connected]))
-    return _if(fine, lambda *_: tf.zeros([2 * len(gradients)]), counted, [gradient for _, gradient in connected])
+    return either(fine, lambda *_: tf.zeros([2 * len(gradients)]), counted, [gradient for _, gradient in connected])
 
 
-def _if(
+def either(
     predicate: tf.Tensor, then: Callable[..., Any], otherwise: Callable[..., Any], inputs: list[tf.Tensor]
 ) -> tf.Tensor:
-    """`tf.cond` as one operation.
+    """`tf.cond` between two functions that change nothing, as one operation; the result is a float32 tensor.
 
     `tf.cond` is unfolded into a switch per input, which costs as much as the statistics themselves where
     the branch is hardly ever taken; one `StatelessIf` costs next to nothing.

@@ -23,6 +23,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kgrad.capture import replicas, statistics
+from kgrad.capture.extras import Cosine, Extras, HistogramBlock, Histograms
 from kgrad.capture.ring import Ring
 from kgrad.errors import CaptureError
 
@@ -40,10 +41,12 @@ class Block:
     Attributes:
         series: the numbers per step by name, each of shape `(steps,)`.
         statistics: the numbers per step and variable by name, each of shape `(steps, variables)`.
+        histograms: those of some of the steps, `None` where none was taken.
     """
 
     series: dict[str, NDArray[Any]]
     statistics: dict[str, NDArray[Any]]
+    histograms: HistogramBlock | None = None
 
 
 class Tap:
@@ -54,6 +57,7 @@ class Tap:
         steps_per_execution: how many steps Keras runs between two calls of the callbacks.
         strategy: how the training is distributed; on several replicas the gradient is the summed one that is
             applied, after each replica's clipping.
+        extras: statistics beside the usual ones.
 
     Attributes:
         variables: the trainable variables in the order of the columns, known once the step
@@ -70,6 +74,7 @@ class Tap:
         optimizer: keras.optimizers.Optimizer,
         steps_per_execution: int = 1,
         strategy: tf.distribute.Strategy | None = None,
+        extras: Extras | None = None,
     ) -> None:
         self._strategy = strategy or tf.distribute.get_strategy()
         self.variables: list[Any] | None = None
@@ -82,6 +87,10 @@ class Tap:
         # Callbacks hear of a step only with its whole execution: leave room for one more.
         self._capacity = self.rows + steps_per_execution
         self._ring: Ring | None = None
+        self._sparse: list[bool] = []
+        self._cosine = Cosine() if extras and extras.cosine else None
+        every = extras.histogram_every if extras else None
+        self._histograms = Histograms(every, self._capacity) if every else None
         # By replica: those of one process are traced by threads of their own.
         self._losses: dict[int, tf.Tensor] = {}
         self._aggregated: dict[int, list[Any]] = {}
@@ -116,13 +125,23 @@ class Tap:
     def read(self) -> Block | None:
         """What was recorded since the last call, `None` if nothing was."""
         rows = self._ring.read() if self._ring else np.zeros((0, 0), np.float32)
-        if not len(rows):
+        if not len(rows) or self._ring is None:
             return None
         sizes = [int(np.prod(variable.shape)) for variable in self.variables or []]
         header = dict(zip(HEADER, rows[:, : len(HEADER)].T.astype(np.float64), strict=True))
-        parts = rows[:, len(HEADER) :].reshape(len(rows), len(statistics.PARTS), len(sizes))
+        end = len(HEADER) + len(statistics.PARTS) * len(sizes)
+        parts = rows[:, len(HEADER) : end].reshape(len(rows), len(statistics.PARTS), len(sizes))
         taken = statistics.finish(parts, sizes, header["loss_scale"])
-        return Block(self._series(header, taken), taken)
+        series = self._series(header, taken)
+        if self._cosine is not None:
+            taken["cosine"] = np.clip(rows[:, end:], -1.0, 1.0)
+        histograms = None
+        if self._histograms is not None:
+            histograms = self._histograms.read(self._ring.taken - len(rows))
+            taken["dead_units"] = np.full((len(rows), len(sizes)), _NAN)
+            if histograms is not None:
+                taken["dead_units"][histograms.rows] = histograms.dead_units
+        return Block(series, taken, histograms)
 
     def _wrap(self, owner: Any, name: str, around: Callable[..., Any]) -> None:
         original = getattr(owner, name)
@@ -172,6 +191,7 @@ class Tap:
 
     def _before(self, gradients: list[Any], owners: list[Any]) -> tuple[Any, ...]:
         """What must be taken before the update."""
+        self._sparse = [isinstance(gradient, tf.IndexedSlices) for gradient in gradients]
         scale = self._scale()
         averaged = self._averaged(gradients, owners, scale)
         weights = [tf.convert_to_tensor(variable) for variable in owners]
@@ -203,10 +223,17 @@ class Tap:
         after = [tf.convert_to_tensor(variable) for variable in owners]
         scalars, counts = statistics.parts_of(gradients, before, after)
         moved = tf.not_equal(count, tf.convert_to_tensor(self._inner.iterations))
-        row = tf.concat([tf.stack([*self._header(gradients, scale, moved), *scalars]), counts], 0)
+        row = [tf.stack([*self._header(gradients, scale, moved), *scalars]), counts]
         # A micro-batch that only accumulates is no step: the next row takes its place.
         is_step = tf.cast(moved, tf.int32) if self._inner.gradient_accumulation_steps else 1
-        self._ring_for(owners, int(row.shape[0])).write(row, is_step)
+        if self._cosine is not None:
+            whole = [None if is_sparse else g for g, is_sparse in zip(gradients, self._sparse, strict=True)]
+            row.append(self._cosine.of(whole, scalars[: len(owners)]))
+        joined = tf.concat(row, 0)
+        ring = self._ring_for(owners, int(joined.shape[0]))
+        if self._histograms is not None:
+            self._histograms.write(gradients, scale, ring.written, is_step)
+        ring.write(joined, is_step)
 
     def _header(self, gradients: list[tf.Tensor | None], scale: tf.Tensor, moved: tf.Tensor) -> list[tf.Tensor]:
         loss = self._losses.pop(0, None)

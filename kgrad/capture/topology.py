@@ -25,7 +25,7 @@ def structure_of(model: keras.Model | Mapping[str, keras.Model], variables: Sequ
     models = dict(model) if isinstance(model, Mapping) else {"": model}
     layers = [entry for name, each in models.items() for entry in _ordered(each, f"{name}/" if name else "")]
     names = unique_names([path for path, _ in layers])
-    name_of = {id(layer): name for name, (_, layer) in zip(names, layers, strict=True)}
+    name_of = _by_identity(names, layers)
     described = tuple(
         _describe(layer, name, depth, name_of)
         for depth, (name, (_, layer)) in enumerate(zip(names, layers, strict=True))
@@ -38,6 +38,16 @@ def structure_of(model: keras.Model | Mapping[str, keras.Model], variables: Sequ
         _variables(variables, layers, name_of, whole),
         sum(each.count_params() for each in models.values()),
     )
+
+
+def layer_names(model: keras.Model) -> dict[int, str]:
+    """The names that `structure_of` gives the model's layers, by `id(layer)`."""
+    layers = _ordered(model, "")
+    return _by_identity(unique_names([path for path, _ in layers]), layers)
+
+
+def _by_identity(names: Sequence[str], layers: Sequence[tuple[str, Any]]) -> dict[int, str]:
+    return {id(layer): name for name, (_, layer) in zip(names, layers, strict=True)}
 
 
 def _ordered(model: keras.Model, prefix: str) -> list[tuple[str, Any]]:
