@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from kgrad.capture.extras import Extras
+from kgrad.capture.progress import Wanted
 from kgrad.capture.tap import Tap, tap_on
 
 # Attachments by the tap they put in: how a new fit finds what a dead one left behind.
@@ -19,8 +20,8 @@ class Attachment:
     """A tap in one model, for the length of one `fit`.
 
     Keras builds the training function before callbacks hear of it and traces it at the first step.
-    The attachment builds a second one, which is traced with the tap in place, and leaves the first
-    untouched: it is put back at the end.
+    The attachment builds a second one, which is traced with the tap in place, a third for steps of which
+    only the norms are wanted, and leaves the first untouched: it is put back at the end.
 
     Keras does not call `on_train_end` when an exception ends a fit. An attachment notices by itself:
     an exception in the step passes through it; one elsewhere frees fit's list of callbacks; and where
@@ -29,7 +30,7 @@ class Attachment:
     Args:
         model: the compiled model.
         callback_list: the list of callbacks of this fit.
-        wants_next: whether the next call of the training function is to be recorded.
+        plan: what of the next call of the training function is to be recorded.
         on_end: told when the fit has died, with the exception where there is one.
         extras: statistics beside the usual ones.
     """
@@ -38,7 +39,7 @@ class Attachment:
         self,
         model: keras.Model,
         callback_list: Any,
-        wants_next: Callable[[], bool],
+        plan: Callable[[], Wanted],
         on_end: Callable[[BaseException | None], None],
         extras: Extras | None = None,
     ) -> None:
@@ -46,7 +47,7 @@ class Attachment:
         self.optimizer = model.optimizer
         self._extras = extras
         self.tap = self._new_tap()
-        self._wants_next = wants_next
+        self._plan = plan
         self._on_end = on_end
         self._fit = _fit_frame(callback_list)
         self._original = model.train_function
@@ -66,17 +67,20 @@ class Attachment:
             self._original = self.model.train_function
         self.tap.install()
         _ATTACHED[self.tap] = self
-        self.model.make_train_function(force=True)
-        traced, original = self.model.train_function, self._original
+        functions = {Wanted.NOTHING: self._original}
+        for wanted in (Wanted.NORMS, Wanted.DETAILS):
+            self.model.make_train_function(force=True)
+            functions[wanted] = self.model.train_function
 
         def guarded(iterator: Any) -> Any:
             if id(sys._getframe(1)) != self._fit and not self.is_alive:
                 self.bury()
                 return self.model.train_function(iterator)
             # Each function is traced at its first call: what the tap adds then stays with it.
-            self.tap.recording = self._wants_next()
+            wanted = self._plan()
+            self.tap.recording, self.tap.detailed = wanted is not Wanted.NOTHING, wanted is Wanted.DETAILS
             try:
-                return (traced if self.tap.recording else original)(iterator)
+                return functions[wanted](iterator)
             except StopIteration:  # Keras' way to say that the data has ended
                 raise
             except BaseException as error:

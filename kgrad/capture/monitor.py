@@ -27,6 +27,11 @@ from kgrad.log.writer import RunWriter
 
 _logger = logging.getLogger("kgrad")
 
+# A model of fewer parameters takes steps so short that the launch of each operation counts, not the bytes it reads:
+# all statistics in every step cost 10-25 % there, in one of 8 steps 3-8 % (`benchmarks/overhead.py`).
+_SMALL_MODEL = 1_000_000
+_DETAILS_EVERY = 8
+
 
 class GradientMonitor(keras.callbacks.Callback):
     """Records the true gradients of every training step and writes a report when `fit` ends.
@@ -44,12 +49,14 @@ class GradientMonitor(keras.callbacks.Callback):
             folder is taken, `-2`, `-3`, ... is added.
         every: record one step in so many. The steps between cost nothing: they run the user's own compiled
             function. With `steps_per_execution=N` whole executions are recorded or skipped.
+        details_every: take all statistics in one of so many recorded steps, and in the others the gradients' norms
+            alone. By default 1; for models of under a million parameters, whose short steps would feel it, 8.
         report: the HTML report: a path, `True` for `reports/<run>.html`, `False` for none.
         probe: a reference batch on which activations and curvature are taken: `True` for the first training batch
             (at most 256 rows and 16 MB are kept), `(x, y)` or `(x, y, sample_weight)` for one of your own,
             `False` for none. It is run after the first step and whenever the steps have doubled.
         curvature: when the extreme eigenvalues of the Hessian are taken on it: `"stall"` (when the loss stalls;
-            5 seconds and a twentieth of the training time at most), `"never"`, or a number of steps.
+            3 seconds and a twentieth of the training time at most), `"never"`, or a number of steps.
         cosine: log the cosine between each recorded gradient and the one before, from which the signal-to-noise
             ratio follows; keeps a copy of the gradients, 4 bytes per parameter.
         histogram_every: log a histogram of the gradients' log2 magnitudes, and the units without gradient, in one
@@ -71,6 +78,7 @@ class GradientMonitor(keras.callbacks.Callback):
         run: str | os.PathLike[str] | None = None,
         *,
         every: int = 1,
+        details_every: int | None = None,
         report: bool | str | os.PathLike[str] = True,
         probe: bool | tuple[Any, ...] = True,
         curvature: str | int = "stall",
@@ -83,7 +91,10 @@ class GradientMonitor(keras.callbacks.Callback):
         super().__init__()
         if every < 1:
             raise CaptureError(f"every={every!r}: record one step in how many? expected a whole number from 1 on")
+        if details_every is not None and details_every < 1:
+            raise CaptureError(f"details_every={details_every!r}: expected None or a whole number from 1 on")
         self._every = every
+        self._details_every = details_every
         self._extras = Extras(cosine, histogram_every)
         self._probing = Probing(probe, curvature)
         self.run = os.fspath(run) if run is not None else None
@@ -96,7 +107,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._writer: RunWriter | None = None
         self._order: list[int] = []
         self._names: list[str] = []
-        self._progress = Progress(every)
+        self._progress = Progress(every, self._count_details)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Attaches to the model."""
@@ -145,7 +156,7 @@ class GradientMonitor(keras.callbacks.Callback):
             self._attachment.bury()
         if not is_recording(self.model.distribute_strategy):
             return
-        attachment = Attachment(self.model, callback_list, self._progress.wants_next, self._died, self._extras)
+        attachment = Attachment(self.model, callback_list, self._progress.plan, self._died, self._extras)
         self._probing.begin(self.model, lambda: attachment.tap.recording)
         try:
             attachment.attach()
@@ -217,6 +228,11 @@ class GradientMonitor(keras.callbacks.Callback):
         facts = describe(self.model, self.params or {})
         self._writer = RunWriter(store, structure, {**facts, "tags": self._tags, "monitor": self._settings()})
         return self._writer
+
+    def _count_details(self) -> int:
+        if self._details_every is not None:
+            return self._details_every
+        return _DETAILS_EVERY if self.model.count_params() < _SMALL_MODEL else 1
 
     def _settings(self) -> dict[str, Any]:
         return {"every": self._every, "cosine": self._extras.cosine, "histogram_every": self._extras.histogram_every}

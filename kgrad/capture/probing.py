@@ -21,7 +21,7 @@ from kgrad.log.writer import RunWriter
 
 # Curvature taken because the loss stalls may cost this much: once a few seconds, which a person does not
 # mind in a run that stands still, and a twentieth of the time a long run takes.
-_SECONDS_FREE = 5.0
+_SECONDS_FREE = 3.0
 _SHARE = 0.05
 # Before it is known: a Lanczos run of 20 steps costs about this many training steps, and its graphs about so
 # many times the tracing of a forward pass (`benchmarks/overhead.py` measures both).

@@ -1,9 +1,19 @@
 """Counts batches, steps and epochs: which of them are recorded, and what the rows of a ring belong to."""
 
+from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Wanted(Enum):
+    """What of a step is recorded."""
+
+    NOTHING = 0
+    NORMS = 1
+    DETAILS = 2
 
 
 class Progress:
@@ -11,14 +21,18 @@ class Progress:
 
     Args:
         every: record one step in so many.
+        details_every: takes all statistics in one of so many recorded calls, the norms alone in the others; asked
+            once, after the first call.
 
     Attributes:
         waiting: batches recorded since rows were last taken.
     """
 
-    def __init__(self, every: int) -> None:
+    def __init__(self, every: int, details_every: Callable[[], int] = lambda: 1) -> None:
         self.waiting = 0
         self._every = every
+        self._ask_details_every = details_every
+        self._details_every = 0
         self._seen = 0
         self._first_of_epoch = 0
         self._per_step = 1
@@ -43,8 +57,17 @@ class Progress:
         self._first_of_epoch = self._seen
         self._epoch_starts.append((self.steps, epoch))
 
-    def wants_next(self) -> bool:
-        """Whether the next call of the training function holds a step to record."""
+    def plan(self) -> Wanted:
+        """What of the next call of the training function is to be recorded."""
+        if not self._wants_next():
+            return Wanted.NOTHING
+        # The micro-batches of one step share its number; of several steps in one call, the call has one.
+        number = self._seen // max(self._per_step * self._every, self._per_call)
+        if number and not self._details_every:
+            self._details_every = self._ask_details_every()
+        return Wanted.DETAILS if not number or number % self._details_every == 0 else Wanted.NORMS
+
+    def _wants_next(self) -> bool:
         if self._every == 1:
             return True
         first, last = self._seen // self._per_step, (self._seen + self._per_call - 1) // self._per_step

@@ -18,9 +18,10 @@ _NAN = float("nan")
 PARTS = (
     *("half_squares", "sum", "max", "min", "half_nonzero"),
     *("half_weight", "half_update"),
-    *("counted_nonzero", "counted_nonfinite"),
+    *("counted_nonzero", "counted_nonfinite", "counted_max"),
 )
 _FROM_GRADIENT = 5
+_COUNTED = 3
 
 # A float32 sum of squares is exact to rounding between these; outside, the norm is rebuilt
 # from the largest magnitude (see `finish`).
@@ -58,7 +59,7 @@ def parts_of(
 
     Returns:
         A scalar for each of the first parts and each variable, part by part, to be joined with
-        whatever else the row holds; and the last two parts as a vector.
+        whatever else the row holds; and the last three parts as a vector.
     """
     missing = [_NAN] * _FROM_GRADIENT
     taken = [missing if gradient is None else _scalars_of(gradient) for gradient in gradients]
@@ -67,6 +68,20 @@ def parts_of(
     moved = [tf.cast(new - old, tf.float32) for old, new in zip(before, after, strict=True)]
     parts.append([tf.nn.l2_loss(change) for change in moved])
     return [scalar for part in parts for scalar in part], _rare_counts(gradients, parts[0])
+
+
+def brief_parts_of(gradients: Sequence[tf.Tensor | None]) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """The `PARTS` of a step of which only the norms are wanted; the others are NaN.
+
+    Args:
+        gradients: as in `parts_of`.
+
+    Returns:
+        As `parts_of`: the first part as scalars, and all others as a vector.
+    """
+    squares = [_NAN if gradient is None else tf.nn.l2_loss(gradient) for gradient in gradients]
+    others = tf.fill([(len(PARTS) - 1 - _COUNTED) * len(gradients)], _NAN)
+    return squares, tf.concat([others, _rare_counts(gradients, squares, smallest=_SMALLEST_SQUARES)], 0)
 
 
 def _scalars_of(gradient: tf.Tensor) -> list[tf.Tensor]:
@@ -79,24 +94,33 @@ def _scalars_of(gradient: tf.Tensor) -> list[tf.Tensor]:
     ]
 
 
-def _rare_counts(gradients: Sequence[tf.Tensor | None], squares: Sequence[Any]) -> tf.Tensor:
-    """Exact counts of non-zero and of non-finite elements, shape `(2 * variables,)`.
+def _rare_counts(
+    gradients: Sequence[tf.Tensor | None], squares: Sequence[Any], smallest: float | None = None
+) -> tf.Tensor:
+    """Counts of non-zero and of non-finite elements, and the largest magnitude, shape `(3 * variables,)`.
 
     They are taken only in a step that has elements that are not finite (zeros otherwise): there, and
-    only there, the cheap count of non-zero elements fails.
+    only there, the cheap count of non-zero elements fails. Where the largest magnitude is not taken
+    anyway, also in a step with a sum of squares under `smallest`.
     """
     connected = [(i, gradient) for i, gradient in enumerate(gradients) if gradient is not None]
     if not connected:
-        return tf.zeros([2 * len(gradients)])
+        return tf.zeros([_COUNTED * len(gradients)])
     places = [[i] for i, _ in connected]
 
     def counted(*tensors: tf.Tensor) -> tf.Tensor:
         tests = (lambda g: tf.not_equal(g, 0.0), lambda g: ~tf.math.is_finite(g))
         counts = [[tf.reduce_sum(tf.cast(test(tensor), tf.float32)) for tensor in tensors] for test in tests]
+        counts.append([tf.reduce_max(tf.abs(tensor)) for tensor in tensors])
         return tf.concat([tf.scatter_nd(places, tf.stack(count), [len(gradients)]) for count in counts], 0)
 
-    fine = tf.math.is_finite(tf.add_n([squares[i] for i, _ in connected]))
-    return either(fine, lambda *_: tf.zeros([2 * len(gradients)]), counted, [gradient for _, gradient in connected])
+    known = [squares[i] for i, _ in connected]
+    fine = tf.math.is_finite(tf.add_n(known))
+    if smallest is not None:
+        fine &= tf.reduce_min(tf.stack(known)) > smallest
+    return either(
+        fine, lambda *_: tf.zeros([_COUNTED * len(gradients)]), counted, [gradient for _, gradient in connected]
+    )
 
 
 def either(
@@ -111,6 +135,8 @@ def either(
         return then(*inputs) if predicate else otherwise(*inputs)
     signature = [tf.TensorSpec(tensor.shape, tensor.dtype, f"gradient_{i}") for i, tensor in enumerate(inputs)]
     branches = [tf.function(branch, autograph=False).get_concrete_function(*signature) for branch in (then, otherwise)]
+    if any(branch.captured_inputs for branch in branches):  # would fail in the step, and not here
+        raise ValueError("a branch uses a tensor that it was not given")
     (result,) = tf.raw_ops.StatelessIf(
         cond=predicate, input=inputs, Tout=[tf.float32], then_branch=branches[0], else_branch=branches[1]
     )
@@ -142,8 +168,10 @@ def finish(parts: NDArray[np.float32], sizes: Sequence[int], scale: NDArray[np.f
     factor = scale.astype(np.float64)[:, None]
     with np.errstate(invalid="ignore", over="ignore"):
         largest = np.fmax(np.abs(part["max"]), np.abs(part["min"]))
+        largest = np.where(np.isnan(largest) & (part["counted_max"] > 0), part["counted_max"], largest)
         broken = part["counted_nonfinite"] > 0
-        nonzero = np.where(broken, part["counted_nonzero"], 2.0 * part["half_nonzero"])
+        is_counted = broken | (np.isnan(part["half_nonzero"]) & (part["counted_max"] > 0))
+        nonzero = np.where(is_counted, part["counted_nonzero"], 2.0 * part["half_nonzero"])
         squares = _squares(2.0 * part["half_squares"], largest, nonzero)
         mean = part["sum"] / size
         return {

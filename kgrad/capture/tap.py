@@ -28,7 +28,7 @@ from kgrad.capture.ring import Ring
 from kgrad.errors import CaptureError
 
 # What a row holds before the parts of the variables.
-HEADER = ("loss", "learning_rate", "loss_scale", "half_applied", "skipped")
+HEADER = ("loss", "learning_rate", "loss_scale", "half_applied", "skipped", "detailed")
 _NAN = float("nan")
 # Steps between two reads: a read costs about as much as a small step, so one in 64 is under 2 %.
 _ROWS = 64
@@ -66,6 +66,7 @@ class Tap:
         sees_loss: whether the training step showed its loss (a custom `train_step` that does not
             call `optimizer.scale_loss` hides it).
         recording: whether the step that is being traced or run is recorded.
+        detailed: whether all its statistics are taken, and not the norms alone.
         failure: what went wrong in kgrad's own part of the step; the step itself went on without it.
     """
 
@@ -80,6 +81,7 @@ class Tap:
         self.variables: list[Any] | None = None
         self.sees_loss = False
         self.recording = True
+        self.detailed = True
         self.failure: Exception | None = None
         self._outer = optimizer
         self._inner = getattr(optimizer, "inner_optimizer", optimizer)
@@ -194,7 +196,7 @@ class Tap:
         self._sparse = [isinstance(gradient, tf.IndexedSlices) for gradient in gradients]
         scale = self._scale()
         averaged = self._averaged(gradients, owners, scale)
-        weights = [tf.convert_to_tensor(variable) for variable in owners]
+        weights = [tf.convert_to_tensor(variable) for variable in owners] if self.detailed else []
         return averaged, weights, scale, tf.convert_to_tensor(self._inner.iterations)
 
     def _averaged(self, gradients: list[Any], owners: list[Any], scale: tf.Tensor) -> list[tf.Tensor | None]:
@@ -220,8 +222,11 @@ class Tap:
         if self._aggregated:
             summed = iter(self._aggregated[0])
             gradients = [None if gradient is None else statistics.dense(next(summed)) for gradient in gradients]
-        after = [tf.convert_to_tensor(variable) for variable in owners]
-        scalars, counts = statistics.parts_of(gradients, before, after)
+        if self.detailed:
+            after = [tf.convert_to_tensor(variable) for variable in owners]
+            scalars, counts = statistics.parts_of(gradients, before, after)
+        else:
+            scalars, counts = statistics.brief_parts_of(gradients)
         moved = tf.not_equal(count, tf.convert_to_tensor(self._inner.iterations))
         row = [tf.stack([*self._header(gradients, scale, moved), *scalars]), counts]
         # A micro-batch that only accumulates is no step: the next row takes its place.
@@ -238,7 +243,7 @@ class Tap:
     def _header(self, gradients: list[tf.Tensor | None], scale: tf.Tensor, moved: tf.Tensor) -> list[tf.Tensor]:
         loss = self._losses.pop(0, None)
         loss = _NAN if loss is None else loss
-        values = (loss, self._inner.learning_rate, scale, self._clipped(gradients, scale), ~moved)
+        values = (loss, self._inner.learning_rate, scale, self._clipped(gradients, scale), ~moved, self.detailed)
         return [tf.reshape(tf.cast(value, tf.float32), []) for value in values]
 
     def _clipped(self, gradients: list[tf.Tensor | None], scale: tf.Tensor) -> tf.Tensor | float:
@@ -271,7 +276,7 @@ class Tap:
         norms = taken["gradient_norm"]
         unconnected = np.isnan(norms) & (taken["nonfinite_count"] == 0)
         present = np.where(unconnected, 0.0, norms)
-        series = {name: header[name] for name in ("loss", "learning_rate", "loss_scale", "skipped")}
+        series = {name: header[name] for name in HEADER if name != "half_applied"}
         return {
             **series,
             "global_norm": _together(present),

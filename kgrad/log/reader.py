@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kgrad.errors import DamagedRunError, NewerSchemaError, RunNotFoundError
 from kgrad.log import schema
-from kgrad.log.run_log import FloatArray, RunLog
+from kgrad.log.run_log import FloatArray, RunLog, hold
 from kgrad.log.store import Store
 from kgrad.log.structure import Structure
 
@@ -42,7 +42,7 @@ def read_run(path: str | os.PathLike[str]) -> RunLog:
         raise DamagedRunError(f"{store.url}/{schema.RUN_FILE} lacks {error}; the file was changed or cut") from error
     series = _read_parts(store, schema.STEPS)
     steps = _steps(series)
-    columns = _series(series, steps) | _statistics(_read_parts(store, schema.GRADIENTS), steps, structure)
+    columns = hold(_series(series, steps) | _statistics(_read_parts(store, schema.GRADIENTS), steps, structure))
     return RunLog(
         str(info["name"]), info, structure, steps, columns, _read_epochs(store), store.url, _read_tables(store)
     )
@@ -180,9 +180,20 @@ def _values(column: pa.ChunkedArray) -> NDArray[Any]:
 
 
 def _chunk(chunk: pa.Array) -> NDArray[Any]:
+    if pa.types.is_floating(chunk.type) and chunk.null_count:
+        return _with_nan(chunk)
     if chunk.null_count or pa.types.is_boolean(chunk.type):
         return np.array([np.nan if value is None else value for value in chunk.to_pylist()], dtype=np.float64)
     return np.from_dlpack(chunk)
+
+
+def _with_nan(chunk: pa.Array) -> NDArray[Any]:
+    """Floats with NaN for null, from the buffers: `fill_null` too would load pandas."""
+    validity, data = chunk.buffers()
+    span = slice(chunk.offset, chunk.offset + len(chunk))
+    values = np.frombuffer(data, chunk.type.to_pandas_dtype())[span].copy()
+    values[np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")[span] == 0] = np.nan
+    return values
 
 
 def _read_epochs(store: Store) -> dict[str, FloatArray]:

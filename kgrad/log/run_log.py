@@ -24,7 +24,8 @@ class RunLog:
 
     Index it with a column's name: `log["gradient_norm"]` has shape `(steps, variables)`,
     `log["loss"]` has shape `(steps,)`. A missing number is NaN; a gradient that *was* NaN
-    shows in `log["nonfinite_count"]`.
+    shows in `log["nonfinite_count"]`. In a step that was not recorded in detail (`log["detailed"]`),
+    the statistics beside the norms and counts are those of the last detailed step.
 
     Attributes:
         name: the run's name.
@@ -133,6 +134,25 @@ class RunLog:
             series = column.ravel() if column.ndim == 2 else np.repeat(column, count)
             table[name] = series.astype(np.int64) if _is_whole(name, series) else series
         return table
+
+
+def hold(columns: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """The columns with what was not taken in a step standing as it was last taken.
+
+    Args:
+        columns: as in `RunLog`; without a column `detailed` they come back as they are.
+    """
+    held = dict(columns)
+    if "detailed" not in columns or not len(columns["detailed"]):
+        return held
+    detailed = columns["detailed"] == 1.0
+    if detailed.all():
+        return held
+    source = np.maximum.accumulate(np.where(detailed, np.arange(len(detailed)), 0))
+    for name in schema.STATISTICS:
+        if name in held and name not in schema.ALWAYS:
+            held[name] = held[name][source]
+    return held
 
 
 def _is_whole(name: str, values: FloatArray) -> bool:

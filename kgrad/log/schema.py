@@ -69,6 +69,7 @@ STEP_COLUMNS = (
     Column("applied_global_norm", "float64", "loss/weight", "L2 norm of all gradients together, after clipping"),
     Column("loss_scale", "float32", "1", "factor the loss was multiplied by in mixed precision; 1 without"),
     Column("skipped", "bool", "1", "the loss-scale optimizer skipped the update of this step"),
+    Column("detailed", "bool", "1", "all statistics were taken; else the norms and counts alone, the others are null"),
 )
 
 ACTIVATION_COLUMNS = (
@@ -102,6 +103,9 @@ HISTOGRAM_COLUMNS = (
 )
 
 TABLES = {ACTIVATIONS: ACTIVATION_COLUMNS, CURVATURE: CURVATURE_COLUMNS, HISTOGRAMS: HISTOGRAM_COLUMNS}
+
+# Taken in every recorded step; the other statistics only in the detailed ones.
+ALWAYS = ("gradient_norm", "nonfinite_count", "cosine", "dead_units")
 
 STATISTICS = tuple(column.name for column in STATISTIC_COLUMNS)
 OPTIONAL_STATISTICS = tuple(column.name for column in OPTIONAL_STATISTIC_COLUMNS)

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -157,19 +158,23 @@ class RunWriter:
         steps = np.concatenate([block[0] for block in self._pending])
         series = _join([block[1] for block in self._pending])
         statistics = _join([block[2] for block in self._pending])
-        self._write_table(f"{schema.GRADIENTS}/{name}", self._gradient_table(steps, statistics))
+        brief = ~series["detailed"].astype(bool) if "detailed" in series else np.zeros(len(steps), bool)
+        self._write_table(f"{schema.GRADIENTS}/{name}", self._gradient_table(steps, statistics, brief))
         # Steps last: a step is only known once its gradients are on disk.
         self._write_table(f"{schema.STEPS}/{name}", _table({"step": steps, **series}))
         self._pending.clear()
         self._waiting = 0
         self._parts += 1
 
-    def _gradient_table(self, steps: NDArray[Any], statistics: Mapping[str, NDArray[Any]]) -> pa.Table:
+    def _gradient_table(
+        self, steps: NDArray[Any], statistics: Mapping[str, NDArray[Any]], brief: NDArray[np.bool_]
+    ) -> pa.Table:
         count = len(self._names)
         codes = np.tile(np.arange(count, dtype=np.int32), len(steps))
         variable = pa.DictionaryArray.from_arrays(codes, self._names)
         flat = {name: values.ravel() for name, values in statistics.items()}
-        table = _table({"step": np.repeat(steps, count), **flat})
+        masks = {name: np.repeat(brief, count) for name in flat if name not in schema.ALWAYS}
+        table = _table({"step": np.repeat(steps, count), **flat}, masks if brief.any() else {})
         return table.add_column(1, "variable", variable)
 
     def _write_table(self, name: str, table: pa.Table) -> None:
@@ -195,18 +200,20 @@ def _join(blocks: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def _table(columns: Mapping[str, NDArray[Any]]) -> pa.Table:
+def _table(
+    columns: Mapping[str, NDArray[Any]], missing: Mapping[str, NDArray[np.bool_]] = MappingProxyType({})
+) -> pa.Table:
     with np.errstate(over="ignore", invalid="ignore"):
-        arrays = {name: _array(name, values) for name, values in columns.items()}
+        arrays = {name: _array(name, values, missing.get(name)) for name, values in columns.items()}
     return pa.table(arrays)
 
 
-def _array(name: str, values: NDArray[Any]) -> pa.Array:
+def _array(name: str, values: NDArray[Any], missing: NDArray[np.bool_] | None) -> pa.Array:
     kind = schema.COLUMNS[name].type
     if kind == "float32":  # a magnitude beyond float32 is kept as the largest it has, not as infinity
         limit = np.finfo(np.float32).max
         bounded = np.where(np.isfinite(values), np.clip(values, -limit, limit), values)
-        return pa.array(bounded.astype(np.float32), pa.float32())
+        return pa.array(bounded.astype(np.float32), pa.float32(), mask=missing)
     return pa.array(values.astype({"int64": np.int64, "bool": np.bool_, "float64": np.float64}[kind]))
 
 

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from keras import layers
@@ -185,7 +186,7 @@ def test_mixed_precision_is_unscaled_and_skipped_steps_are_marked(vectors, tmp_p
     assert skipped[0]
     assert not skipped[-1]
     assert (log["nonfinite_count"][skipped].sum(axis=1) > 0).all()
-    assert (log["update_norm"][skipped] == 0).all()
+    assert (log["update_norm"][skipped & (log["detailed"] == 1)] == 0).all()
     np.testing.assert_array_equal(log["loss_scale"][1:][skipped[:-1]], log["loss_scale"][:-1][skipped[:-1]] / 2)
     plain = train_by_hand(lambda: compiled(dense(), keras.optimizers.SGD(0.1)), batches_of(vectors, epochs=6))
     first = int(np.argmin(skipped)) // 4 * 4 + 4  # the first batch of the data, in a later epoch
@@ -236,3 +237,42 @@ def test_every_second_step_of_accumulated_micro_batches(vectors, tmp_path):
 def test_every_must_be_a_whole_number_from_one_on():
     with pytest.raises(kgrad.KgradError, match="every=0"):
         kgrad.GradientMonitor(every=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fit", "expected"),
+    [
+        ({}, {}, [0]),
+        ({"details_every": 4}, {}, [0, 4]),
+        ({"details_every": 2, "every": 2}, {}, [0, 4]),
+        ({"details_every": 1}, {}, list(range(8))),
+        ({"details_every": 2}, {"steps_per_execution": 2}, [0, 1, 4, 5]),
+    ],
+)
+def test_details_are_taken_in_one_of_so_many_recorded_steps(settings, fit, expected, vectors, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = compiled(dense(), **fit)
+    monitor = kgrad.GradientMonitor(tmp_path / "run", report=False, verbose=0, strict=True, **settings)
+    model.fit(*vectors, batch_size=16, epochs=2, verbose=0, callbacks=[monitor])
+    log = kgrad.read_run(monitor.run)
+    assert log.steps[log["detailed"] == 1].tolist() == expected
+    assert np.isfinite(log["gradient_norm"]).all()
+    assert np.isfinite(log["update_norm"]).all()  # held where it was not taken
+    table = pq.read_table(tmp_path / "run" / "gradients").to_pandas()
+    assert sorted(set(table["step"][table["update_norm"].notna()])) == expected
+
+
+def test_norms_alone_are_right_where_squares_underflow(vectors, tmp_path):
+    """The loss is so small that the sums of squares are under float32's range: the norm is rebuilt."""
+
+    def build(factor):
+        return lambda: compiled(
+            keras.Sequential([keras.Input((12,)), layers.Dense(3)]),
+            loss=lambda y, p: factor * keras.ops.square(p[:, 0]),
+        )
+
+    _, plain = train_watched(build(1.0), vectors, tmp_path / "plain", epochs=1)
+    _, tiny = train_watched(build(1e-20), vectors, tmp_path / "tiny", epochs=1)
+    ratio = tiny["gradient_norm"][0] / plain["gradient_norm"][0]
+    assert np.all((ratio > 1e-21) & (ratio < 1e-19))
+    assert np.all(tiny["gradient_norm"][1:] > 0)

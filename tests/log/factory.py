@@ -45,6 +45,7 @@ def run_log(steps: int = 40, seed: int = 0, **columns: Any) -> RunLog:
         "applied_global_norm": np.sqrt((norms**2).sum(axis=1)),
         "loss_scale": np.ones(steps),
         "skipped": np.zeros(steps),
+        "detailed": np.ones(steps),
         **columns,
     }
     info = {
