@@ -35,6 +35,7 @@ SCALES = Limit(
 
 _CONSTANT = frozenset({"Zeros", "Ones", "Constant"})
 _FULL = ("Dense", "Conv1D", "Conv2D", "Conv3D")
+_MOST = 300.0  # decades that a float can hold
 _BOUNDED = frozenset({"tanh", "sigmoid", "hard_sigmoid", "hard_tanh", "softsign", "softmax"})
 
 
@@ -82,7 +83,7 @@ def _recurrent(log: RunLog) -> Finding | None:
         gain /= math.sqrt(2) if owner.activation == "relu" else 1.0  # a relu passes half of the signal's square
         if owner.activation not in ("linear", "relu", None) or not 1 < gain < math.inf:
             continue
-        decades = min(max(lengths) * math.log10(gain), 300.0)
+        decades = min(max(lengths) * math.log10(gain), _MOST)
         if decades >= math.log10(LARGE.value):
             text = f"{owner.name} multiplies by {gain:.3g} at each of {max(lengths)} steps: signals grow by a factor of"
             seen = (Evidence(LARGE.name, 10**decades, "1", LARGE.value),)
@@ -125,7 +126,9 @@ def _deviation(variable: Variable, norm: float) -> float:
     """Decades by which the root mean square lies above (positive) or under the range of sound initializers."""
     rms = float(norm) / math.sqrt(variable.size)
     low, high = 1 / math.sqrt(max(variable.fans)), math.sqrt(2 / min(variable.fans))
-    return math.log10(rms / low) if rms < low else math.log10(rms / high) if rms > high else 0.0
+    return (
+        max(math.log10(rms / low), -_MOST) if rms < low else min(math.log10(rms / high), _MOST) if rms > high else 0.0
+    )
 
 
 def _faded_or_grown(log: RunLog, deviation: dict[str, float]) -> Finding | None:
@@ -133,10 +136,10 @@ def _faded_or_grown(log: RunLog, deviation: dict[str, float]) -> Finding | None:
     largest = max(deviation, key=lambda name: signal[name])
     smallest = min(deviation, key=lambda name: signal[name])
     if signal[largest] >= math.log10(LARGE.value) and any(value > 0 for value in deviation.values()):
-        kind, factor, limit, verb = "too-large", 10 ** signal[largest], LARGE, "large: signals grow"
+        kind, factor, limit, verb = "too-large", 10 ** min(signal[largest], _MOST), LARGE, "large: signals grow"
         names = tuple(name for name, value in deviation.items() if value > 0)
     elif signal[smallest] <= -math.log10(SMALL.value) and any(value < 0 for value in deviation.values()):
-        kind, factor, limit, verb = "too-small", 10 ** -signal[smallest], SMALL, "small: signals fade"
+        kind, factor, limit, verb = "too-small", 10 ** min(-signal[smallest], _MOST), SMALL, "small: signals fade"
         names = tuple(name for name, value in deviation.items() if value < 0)
     else:
         return None
