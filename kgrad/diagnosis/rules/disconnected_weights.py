@@ -34,12 +34,13 @@ _RECTIFIERS = frozenset({"relu", "relu6"})
 def disconnected_weights(log: RunLog) -> Finding | None:
     """Weights that are meant to be trained never get a gradient: the loss does not depend on them.
 
-    Measured: variables without any gradient in every step (no path from the loss leads to them), and kernels whose
-    gradient is exactly zero from the first step to the last, while that of others is not. Where a ReLU lies at or
-    behind such a kernel it may be off for every input, which is `dead-units`, and nothing is said here.
+    Measured: variables without any gradient in every step (no path from the loss leads to them), and layers whose
+    gradients, kernel and bias, are exactly zero from the first step to the last, while those of others are not. A
+    ReLU at or behind such a layer may be off for every input, which is `dead-units`, and nothing is said here.
 
-    Blind spot: a path that is cut in some steps only (a branch on a condition) is not seen, and weights that the
-    optimizer was never given are no part of the log.
+    Blind spot: a path that is cut in some steps only (a branch on a condition) is not seen, nor is a layer of one
+    variable whose gradient is zero; weights that the optimizer was never
+    given are no part of the log.
     """
     norm, zero = log["gradient_norm"], log["zero_fraction"]
     counted = np.nan_to_num(log["nonfinite_count"], nan=1.0) == 0
@@ -47,17 +48,23 @@ def disconnected_weights(log: RunLog) -> Finding | None:
     moves = (np.isfinite(norm) & (norm > 0)).any(axis=0)
     if not moves.any():
         return None  # nothing moves at all: another rule's matter
-    still = (zero == 1).all(axis=0) & _kernels(log.structure) & (len(log) >= STEPS.value)
+    still = (zero == 1).all(axis=0) & (len(log) >= STEPS.value)
     if still.any():
-        still &= ~_rectified(log.structure)
+        still &= _whole_layers(log.structure, still | absent) & ~_rectified(log.structure)
     cut = absent | still
     if not cut.any():
         return None
     return _finding(log, cut, absent)
 
 
-def _kernels(structure: Structure) -> NDArray[np.bool_]:
-    return np.array([variable.is_kernel for variable in structure.variables], dtype=bool)
+def _whole_layers(structure: Structure, still: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether every variable of the owning layer is still, and there are several.
+
+    A kernel alone may be still because its inputs are zero, a bias alone because a normalization follows it.
+    """
+    owned = {variable.layer: structure.indices_of(variable.layer) for variable in structure.variables}
+    whole = {layer: len(places) > 1 and bool(still[places].all()) for layer, places in owned.items()}
+    return np.array([whole[variable.layer] for variable in structure.variables], dtype=bool)
 
 
 def _rectified(structure: Structure) -> NDArray[np.bool_]:
@@ -89,7 +96,7 @@ def _finding(log: RunLog, cut: NDArray[np.bool_], absent: NDArray[np.bool_]) -> 
         last_step=int(log.steps[-1]),
         evidence=(
             Evidence("variables without gradient", float(absent.sum()), "variables"),
-            Evidence("kernels with a gradient of zero", float((cut & ~absent).sum()), "variables"),
+            Evidence("variables with a gradient of zero", float((cut & ~absent).sum()), "variables"),
             Evidence("share of the trained parameters", share, "share", SHARE.value),
         ),
         confidence=0.95 if absent[cut].all() else 0.8,

@@ -31,7 +31,7 @@ def test_it_is_slight_where_the_rest_learns_or_little_is_cut():
     assert outcome(RULE, case(cut=(1,), **STUCK)).finding.severity == "low"
 
 
-def test_a_kernel_whose_gradient_is_zero_in_every_step():
+def test_a_layer_whose_gradient_is_zero_in_every_step():
     finding = outcome(RULE, case(still=(4, 5), **STUCK)).finding
     assert (finding.layers, finding.details["kind"]) == (("dense_2",), "zero")
 
@@ -41,19 +41,23 @@ def test_a_gradient_of_zero_before_a_relu_may_be_dead_units():
     assert outcome(RULE, case(cut=(4, 5), activation="relu", **STUCK)).status == "found"
 
 
+def test_a_kernel_behind_inputs_of_zero_is_connected():
+    assert outcome(RULE, case(still=(4,), **STUCK)).status == "clear"
+
+
 def test_a_bias_in_front_of_a_normalization_has_no_gradient_by_right():
     assert outcome(RULE, case(still=(5,), **STUCK)).status == "clear"
 
 
 def test_one_step_with_a_gradient_shows_a_path():
-    log = case(still=(4,), **STUCK)
-    log["gradient_norm"][100, 4] = 1e-9
-    log["zero_fraction"][100, 4] = 0.5
+    log = case(still=(4, 5), **STUCK)
+    log["gradient_norm"][100, 4:6] = 1e-9
+    log["zero_fraction"][100, 4:6] = 0.5
     assert outcome(RULE, log).status == "clear"
 
 
 def test_a_few_steps_of_zero_are_no_proof():
-    assert outcome(RULE, case(still=(4,), steps=5)).status == "clear"
+    assert outcome(RULE, case(still=(4, 5), steps=5)).status == "clear"
 
 
 def test_gradients_that_are_not_finite_are_there():
