@@ -21,7 +21,7 @@ _TRANSPARENT = frozenset(
         "Flatten",
     }
 )
-_ACTIVATION_LAYERS = {
+ACTIVATION_LAYERS = {
     "ReLU": "relu",
     "LeakyReLU": "leaky_relu",
     "PReLU": "prelu",
@@ -158,8 +158,8 @@ class Structure:
         if len(followers) != 1:
             return layer.activation
         follower = followers[0]
-        if follower.class_name in _ACTIVATION_LAYERS:
-            return _ACTIVATION_LAYERS[follower.class_name]
+        if follower.class_name in ACTIVATION_LAYERS:
+            return ACTIVATION_LAYERS[follower.class_name]
         if follower.class_name == "Activation":
             return follower.activation
         if follower.class_name in _TRANSPARENT:

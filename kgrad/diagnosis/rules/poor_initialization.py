@@ -1,0 +1,206 @@
+"""The rule `poor-initialization`."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from kgrad.diagnosis import signals
+from kgrad.diagnosis.finding import Evidence, Finding, power
+from kgrad.diagnosis.rule import Limit, NotApplicable, rule
+from kgrad.diagnosis.skill import harm
+from kgrad.log.run_log import RunLog
+from kgrad.log.structure import Layer, Structure, Variable
+
+LARGE = Limit(
+    "signal over that of sound weights",
+    10.0,
+    "1",
+    "a decade too much drives tanh and sigmoid to their flat ends and a softmax to certainty in the first step, from "
+    "where there is no way back (Glorot & Bengio 2010, section 3).",
+)
+SMALL = Limit(
+    "signal of sound weights over that of these",
+    100.0,
+    "1",
+    "small weights grow by themselves, the slower the more layers share the factor (Saxe et al. 2014, section 2): one "
+    "layer a decade too small recovers, so two decades over the hidden layers is the limit.",
+)
+SCALES = Limit(
+    "inputs of ordinary scale, at most",
+    10.0,
+    "1",
+    "as in unscaled-inputs; beyond it the inputs' own scale is part of the signal.",
+)
+
+_CONSTANT = frozenset({"Zeros", "Ones", "Constant"})
+_FULL = ("Dense", "Conv1D", "Conv2D", "Conv3D")
+_MOST = 300.0  # decades that a float can hold
+_BOUNDED = frozenset({"tanh", "sigmoid", "hard_sigmoid", "hard_tanh", "softsign", "softmax"})
+
+
+@rule(columns=("weight_norm",), optional=("loss",), limits=(LARGE, SMALL, SCALES))
+def poor_initialization(log: RunLog) -> Finding | None:
+    """The initial weights are all equal, or so large or small that signals explode or fade before they arrive.
+
+    Measured: the norm of each hidden kernel before the first step. Its root mean square is compared with what the
+    usual initializers give for its fans, from Glorot's or LeCun's for the larger fan to He's for the smaller; the
+    factors outside that range are multiplied along the graph, from the inputs' own scale on, starting anew behind
+    a normalization. Kernels of one value keep all units of a layer alike for ever. A SimpleRNN without a bounded
+    activation multiplies by its recurrent kernel once per step of the sequence. The severity follows the harm.
+
+    Blind spot: within the range the fit of gain and activation is not judged (a deep sigmoid network fades with any
+    of the usual initializers: that is `vanishing-gradient`); gated recurrent layers and attention are not looked at.
+    """
+    if not len(log) or int(log.steps[0]) != 0:
+        raise NotApplicable("the initial weights are not known: the first recorded step is not the run's first")
+    recurrent = _recurrent(log)
+    if recurrent is not None:
+        return recurrent
+    hidden = [i for i in signals.kernels(log)[:-1] if _class_of(log.structure, i) in _FULL]
+    if not hidden:
+        raise NotApplicable("the model has no hidden dense or convolutional layer that is trained")
+    norms = log["weight_norm"][0]
+    alike = [i for i in hidden if _is_constant(log.structure.variables[i], norms[i])]
+    if alike:
+        return _constant(log, alike, norms)
+    deviation = {
+        log.structure.variables[i].layer: _deviation(log.structure.variables[i], norms[i])
+        for i in hidden
+        if np.isfinite(norms[i]) and norms[i] > 0
+    }
+    return _faded_or_grown(log, deviation) if any(deviation.values()) else None
+
+
+def _recurrent(log: RunLog) -> Finding | None:
+    """Growth through time: the root mean square of the singular values, to the power of the sequence's length."""
+    lengths = [facts.shape[0] for facts in (log.batch.inputs if log.batch else ()) if len(facts.shape) == 2]
+    for i, variable in enumerate(log.structure.variables):
+        owner = next((each for each in log.structure.layers if each.name == variable.layer), None)
+        if owner is None or owner.class_name != "SimpleRNN" or variable.role != "recurrent_kernel" or not lengths:
+            continue
+        gain = float(log["weight_norm"][0, i]) / math.sqrt(variable.shape[0])
+        gain /= math.sqrt(2) if owner.activation == "relu" else 1.0  # a relu passes half of the signal's square
+        if owner.activation not in ("linear", "relu", None) or not 1 < gain < math.inf:
+            continue
+        decades = min(max(lengths) * math.log10(gain), _MOST)
+        if decades >= math.log10(LARGE.value):
+            text = f"{owner.name} multiplies by {gain:.3g} at each of {max(lengths)} steps: signals grow by a factor of"
+            seen = (Evidence(LARGE.name, 10**decades, "1", LARGE.value),)
+            summary = f"{text} {power(10**decades)}."
+            return _finding(log, (owner.name,), "recurrent", summary, seen, 0.9, {"factor": 10**decades})
+    return None
+
+
+def _class_of(structure: Structure, column: int) -> str:
+    variable = structure.variables[column]
+    owner = [layer for layer in structure.layers if layer.name == variable.layer]
+    return owner[0].class_name if owner and variable.role == "kernel" else ""
+
+
+def _is_constant(variable: Variable, norm: float) -> bool:
+    named = (variable.initializer or {}).get("class_name") in _CONSTANT
+    return variable.shape[-1] > 1 and (norm == 0 or (named and bool(np.isfinite(norm))))
+
+
+def _constant(log: RunLog, columns: list[int], norms: np.ndarray) -> Finding:
+    names = tuple(log.structure.variables[i].layer for i in columns)
+    zero = bool((norms[columns] == 0).all())
+    value = "zero" if zero else "one and the same number"
+    return _finding(
+        log,
+        names,
+        "zero" if zero else "constant",
+        f"All initial weights of {', '.join(names[:2])} are {value}, so that its units all learn the same.",
+        (Evidence("largest root mean square among them", float(_rms(log, columns, norms).max()), "weight"),),
+        0.95,
+        {},
+    )
+
+
+def _rms(log: RunLog, columns: Iterable[int], norms: np.ndarray) -> np.ndarray:
+    return np.array([norms[i] / math.sqrt(log.structure.variables[i].size) for i in columns])
+
+
+def _deviation(variable: Variable, norm: float) -> float:
+    """Decades by which the root mean square lies above (positive) or under the range of sound initializers."""
+    rms = float(norm) / math.sqrt(variable.size)
+    low, high = 1 / math.sqrt(max(variable.fans)), math.sqrt(2 / min(variable.fans))
+    return (
+        max(math.log10(rms / low), -_MOST) if rms < low else min(math.log10(rms / high), _MOST) if rms > high else 0.0
+    )
+
+
+def _faded_or_grown(log: RunLog, deviation: dict[str, float]) -> Finding | None:
+    signal = _signals(log, deviation)
+    largest = max(deviation, key=lambda name: signal[name])
+    smallest = min(deviation, key=lambda name: signal[name])
+    if signal[largest] >= math.log10(LARGE.value) and any(value > 0 for value in deviation.values()):
+        kind, factor, limit, verb = "too-large", 10 ** min(signal[largest], _MOST), LARGE, "large: signals grow"
+        names = tuple(name for name, value in deviation.items() if value > 0)
+    elif signal[smallest] <= -math.log10(SMALL.value) and any(value < 0 for value in deviation.values()):
+        kind, factor, limit, verb = "too-small", 10 ** min(-signal[smallest], _MOST), SMALL, "small: signals fade"
+        names = tuple(name for name, value in deviation.items() if value < 0)
+    else:
+        return None
+    worst = 10 ** max(abs(deviation[name]) for name in names)
+    return _finding(
+        log,
+        names,
+        kind,
+        f"The initial weights of {len(names)} layers are up to {power(worst)} times too {verb} by a factor of "
+        f"{power(factor)} on their way.",
+        (Evidence(limit.name, factor, "1", limit.value), Evidence("worst single layer", worst, "1")),
+        0.9,
+        {"factor": factor},
+    )
+
+
+def _signals(log: RunLog, deviation: dict[str, float]) -> dict[str, float]:
+    """Decades by which the signal deviates from that of sound weights, in front of each layer's activation."""
+    behind: dict[str, float] = {}
+    at: dict[str, float] = {}
+    start = _input_scale(log)
+    graph = any(layer.inbound for layer in log.structure.layers)
+    previous = start
+    for layer in log.structure.layers:
+        read = [behind[name] for name in layer.inbound if name in behind] if graph else [previous]
+        signal = max(read, default=start) + deviation.get(layer.name, 0.0)
+        at[layer.name] = signal
+        previous = behind[layer.name] = _passed(log.structure, layer, signal)
+    return at
+
+
+def _passed(structure: Structure, layer: Layer, signal: float) -> float:
+    if "Normalization" in layer.class_name:
+        return 0.0
+    return min(signal, 0.0) if structure.effective_activation(layer.name) in _BOUNDED else signal
+
+
+def _input_scale(log: RunLog) -> float:
+    inputs = log.batch.inputs if log.batch else ()
+    scales = [max(f.feature_std_maximum or 0.0, f.feature_mean_maximum or 0.0) for f in inputs]
+    largest = max(scales, default=1.0)
+    return math.log10(largest) if largest >= SCALES.value or 0 < largest <= 1 / SCALES.value else 0.0
+
+
+def _finding(
+    log: RunLog,
+    layers: tuple[str, ...],
+    kind: str,
+    summary: str,
+    evidence: tuple[Evidence, ...],
+    confidence: float,
+    details: dict[str, float],
+) -> Finding:
+    return Finding(
+        rule="poor-initialization",
+        severity=harm(log) if "loss" in log else "medium",
+        summary=summary,
+        layers=layers,
+        first_step=int(log.steps[0]),
+        last_step=int(log.steps[-1]),
+        evidence=evidence,
+        confidence=confidence,
+        details={"kind": kind, **details},
+    )

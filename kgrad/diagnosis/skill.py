@@ -1,0 +1,60 @@
+"""How far a run got beyond the best constant answer: a measure of learning that a bad start cannot flatter."""
+
+import math
+
+import numpy as np
+
+from kgrad.diagnosis import signals
+from kgrad.log.objective import Objective, objectives
+from kgrad.log.run_log import RunLog
+
+
+def skill(log: RunLog) -> float | None:
+    """Share of the loss of a constant answer by which the best window lies under it; `None` where not known.
+
+    The progress of the loss counts from the run's own start. A start that is far above what a constant answer
+    gets (inputs or weights too large) makes it look large when nothing has been learned; this does not.
+
+    Args:
+        log: a run with the column `loss`.
+    """
+    constant, level = constant_answer(log), signals.loss_curve(log).level
+    known = level[np.isfinite(level)]
+    return float(1 - known.min() / constant) if constant and len(known) else None
+
+
+def constant_answer(log: RunLog) -> float | None:
+    """The loss of the best constant answer, over all outputs; `None` where one is not known."""
+    parts = [constant_loss(each) for each in objectives(log)]
+    known = [part for part in parts if part]
+    return math.fsum(known) if known and len(known) == len(parts) else None
+
+
+def constant_loss(objective: Objective) -> float | None:
+    """The loss of the best answer that does not look at the input, `None` where it cannot be told.
+
+    For classes it is the entropy of the labels: that of equal shares, `log(classes)`, or of the mean of 0/1
+    targets. For squared errors it is the variance of the targets.
+    """
+    name = objective.loss.name if objective.loss else ""
+    target = objective.target
+    if name in ("categorical_crossentropy", "sparse_categorical_crossentropy"):
+        return math.log(objective.units) if objective.units and objective.units > 1 else None
+    if name == "binary_crossentropy":
+        mean = target.mean if target and target.mean is not None and target.features == 1 else 0.5
+        return -(mean * math.log(mean) + (1 - mean) * math.log(1 - mean)) if 0 < mean < 1 else None
+    if name == "mean_squared_error" and target is not None and target.std:
+        return target.std**2
+    return None
+
+
+def harm(log: RunLog) -> str:
+    """How grave a flaw is by what was learned in spite of it: `"high"`, `"medium"` or `"info"`.
+
+    Half of a constant answer's loss is learned enough (`"info"`); under a tenth is nothing. Where the constant
+    answer is not known the progress of the loss takes its place, with three tenths for nothing, as in `plateau`.
+    """
+    reached, progress = skill(log), signals.loss_curve(log).progress
+    if reached is None:
+        return "high" if progress < 0.3 else "medium" if progress < 0.5 else "info"
+    return "high" if reached < 0.1 else "medium" if reached < 0.5 else "info"

@@ -1,0 +1,124 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kgrad.log.batch import BatchFacts
+from kgrad.log.structure import Layer, Structure, Variable
+
+from ...log.factory import run_log
+from .cases import outcome
+
+RULE = "poor-initialization"
+STUCK = np.full(100, 2.3)
+
+
+def net(std, layers=8, units=64, activation="relu", initializer="RandomNormal", between=(), loss=STUCK):
+    """Dense hidden layers whose kernels have the given standard deviation, `between` behind each, and a head."""
+    described, variables, norms = [], [], []
+    for i in range(layers + 1):
+        name, before = f"dense_{i}", (described[-1].name,) if described else ()
+        last = i == layers
+        described.append(Layer(name, "Dense", len(described), "softmax" if last else activation, units, before))
+        variables.append(
+            Variable(f"{name}/kernel", name, "kernel", (units, units), initializer={"class_name": initializer})
+        )
+        norms.append(units * (1 / np.sqrt(units) if last else std))
+        for class_name in () if last else between:
+            described.append(Layer(f"{class_name}_{i}", class_name, len(described), None, units, (described[-1].name,)))
+    log = run_log(len(loss), loss=loss)
+    wide = np.ones((len(loss), len(variables)))
+    columns = {name: values if values.ndim == 1 else wide for name, values in log.columns.items()}
+    columns["weight_norm"] = wide * norms
+    return replace(log, columns=columns, structure=Structure("m", "functional", tuple(described), tuple(variables)))
+
+
+@pytest.mark.parametrize("std", [np.sqrt(1 / 64), np.sqrt(2 / 64)])
+@pytest.mark.parametrize("layers", [1, 8, 50])
+def test_sound_initializers_are_left_alone(std, layers):
+    assert outcome(RULE, net(std, layers)).status == "clear"
+
+
+def test_small_weights_in_many_layers_fade():
+    finding = outcome(RULE, net(0.01)).finding
+    assert (finding.severity, finding.details["kind"]) == ("high", "too-small")
+    assert finding.details["factor"] == pytest.approx(12.5**8)
+    assert finding.layers == tuple(f"dense_{i}" for i in range(8))
+
+
+def test_one_small_layer_recovers_by_itself():
+    assert outcome(RULE, net(0.01, layers=1)).status == "clear"
+
+
+def test_large_weights_grow_through_relu_and_saturate_tanh():
+    relu, tanh = outcome(RULE, net(0.5)).finding, outcome(RULE, net(2.0, activation="tanh")).finding
+    assert relu.details["kind"] == tanh.details["kind"] == "too-large"
+    assert relu.details["factor"] == pytest.approx((0.5 / np.sqrt(2 / 64)) ** 8)
+    assert tanh.details["factor"] == pytest.approx(2.0 / np.sqrt(2 / 64))
+
+
+@pytest.mark.parametrize("std", [0.01, 0.5])
+def test_normalization_between_the_layers_starts_anew(std):
+    assert outcome(RULE, net(std, between=("BatchNormalization",))).status == "clear"
+
+
+def test_a_branch_around_small_layers_carries_the_signal():
+    log = net(0.01, layers=4)
+    layers = list(log.structure.layers)
+    layers[4] = replace(layers[4], inbound=("sum",))
+    layers.insert(4, Layer("sum", "Add", 4, inbound=("dense_0", "dense_3")))
+    assert outcome(RULE, replace(log, structure=replace(log.structure, layers=tuple(layers)))).status == "found"
+    skip = [replace(each, inbound=("dense_0",)) if each.inbound else each for each in log.structure.layers]
+    assert outcome(RULE, replace(log, structure=replace(log.structure, layers=tuple(skip)))).status == "found"
+    wide = [replace(each, inbound=()) if each.name != "dense_4" else each for each in log.structure.layers]
+    assert outcome(RULE, replace(log, structure=replace(log.structure, layers=tuple(wide)))).status == "clear"
+
+
+@pytest.mark.parametrize(("initializer", "std", "kind"), [("Zeros", 0.0, "zero"), ("Ones", 1.0, "constant")])
+def test_equal_weights_keep_the_units_alike(initializer, std, kind):
+    finding = outcome(RULE, net(std, initializer=initializer)).finding
+    assert (finding.severity, finding.details["kind"]) == ("high", kind)
+
+
+def test_a_network_that_learns_all_the_same_gets_a_note():
+    assert outcome(RULE, net(0.01, loss=np.geomspace(2.3, 0.01, 100))).finding.severity == "info"
+
+
+def test_a_head_of_small_weights_is_good_practice():
+    log = net(np.sqrt(2 / 64))
+    norms = log["weight_norm"].copy()
+    norms[:, -1] = 0.0
+    assert outcome(RULE, replace(log, columns={**log.columns, "weight_norm": norms})).status == "clear"
+
+
+def test_large_inputs_make_up_for_small_weights():
+    log = net(0.01, layers=2)
+    facts = BatchFacts.of("given", {"": np.random.default_rng(0).normal(0, 500, (64, 5))}, {})
+    assert outcome(RULE, log).status == "found"
+    assert outcome(RULE, replace(log, info={**log.info, "batch": facts.to_dict()})).status == "clear"
+
+
+def recurrent(gain, rows=60, activation="linear"):
+    log = net(np.sqrt(1 / 64), layers=1)
+    layers = (Layer("rnn", "SimpleRNN", 0, activation, 64), Layer("head", "Dense", 1, "sigmoid", 1, ("rnn",)))
+    roles = (("rnn", "kernel", (1, 64)), ("rnn", "recurrent_kernel", (64, 64)), ("head", "kernel", (64, 1)))
+    variables = tuple(Variable(f"{layer}/{role}", layer, role, shape) for layer, role, shape in roles)
+    columns = {k: v if v.ndim == 1 else np.ones((len(log), 3)) for k, v in log.columns.items()}
+    columns["weight_norm"] = np.tile([1.0, gain * 8.0, 1.0], (len(log), 1))
+    facts = BatchFacts.of("given", {"": np.zeros((8, rows, 1))}, {})
+    info = {**log.info, "batch": facts.to_dict()}
+    return replace(log, columns=columns, info=info, structure=Structure("m", "sequential", layers, variables))
+
+
+def test_a_recurrent_kernel_is_applied_once_per_step_of_the_sequence():
+    finding = outcome(RULE, recurrent(1.6)).finding
+    assert finding.details["kind"] == "recurrent"
+    assert finding.details["factor"] == pytest.approx(1.6**60)
+    assert outcome(RULE, recurrent(1.6, rows=3)).finding is None
+    assert outcome(RULE, recurrent(1.0)).finding is None
+    assert outcome(RULE, recurrent(1.6, activation="tanh")).finding is None
+
+
+def test_a_run_recorded_from_later_on_is_not_applicable():
+    log = net(0.01)
+    assert outcome(RULE, replace(log, steps=log.steps + 5)).status == "not applicable"
