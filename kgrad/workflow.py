@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 FORMATS = ("html", "json", "text")
-COMPARISON_FORMATS = ("json", "csv")
+COMPARISON_FORMATS = ("html", "json", "csv")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def render(examination: Examination, format: str = "html") -> str:
     raise KgradError(f"unknown format {format!r}; expected one of: {', '.join(FORMATS)}")
 
 
-def render_comparison(comparison: "Comparison", format: str = "json") -> str:
+def render_comparison(comparison: "Comparison", format: str = "html") -> str:
     """A comparison of runs as a string.
 
     Args:
@@ -103,6 +103,10 @@ def render_comparison(comparison: "Comparison", format: str = "json") -> str:
     Raises:
         KgradError: the format is unknown.
     """
+    if format == "html":
+        from kgrad.reporters.comparison_page import render_comparison_html
+
+        return render_comparison_html(comparison)
     if format == "json":
         return json.dumps(comparison.to_dict(), indent=1, ensure_ascii=False, allow_nan=False, default=str)
     if format == "csv":

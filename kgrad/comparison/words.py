@@ -70,7 +70,8 @@ def _of_disease(disease: str, judged: Sequence[RunSummary], found: Sequence[Asso
         who = f"all {count} use" if count > 2 else "both use" if count == 2 else "it uses"
         share = f"{count} of the {covering.runs_with} that do" if covering.runs_with > count else "and nobody else does"
         parts.append(f"{who} {_value(covering)} ({share})")
-    sparing = next((e for e in _spared(held) if e is not covering), None)
+    # Of the same setting, it would say again what the covering value says.
+    sparing = next((e for e in _spared(held) if covering is None or e.setting != covering.setting), None)
     if sparing is not None:
         parts.append(f"with {_value(sparing)} none of {sparing.runs_with} does")
     if covering is None and sparing is None:
