@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from kgrad.capture.monitor import GradientMonitor
     from kgrad.capture.recorder import GradientRecorder
+    from kgrad.comparison import Comparison, compare
     from kgrad.diagnosis import Diagnosis, diagnose
     from kgrad.errors import KgradError
     from kgrad.log.reader import read_run
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
     from kgrad.workflow import Examination, examine, render, write_report
 
 _HOMES = {
+    "Comparison": "kgrad.comparison",
     "Diagnosis": "kgrad.diagnosis",
     "Examination": "kgrad.workflow",
     "GradientMonitor": "kgrad.capture.monitor",
     "GradientRecorder": "kgrad.capture.recorder",
     "KgradError": "kgrad.errors",
     "RunLog": "kgrad.log.run_log",
+    "compare": "kgrad.comparison",
     "diagnose": "kgrad.diagnosis",
     "examine": "kgrad.workflow",
     "read_run": "kgrad.log.reader",
@@ -33,6 +36,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Comparison",
     "Diagnosis",
     "Examination",
     "GradientMonitor",
@@ -40,6 +44,7 @@ __all__ = [
     "KgradError",
     "RunLog",
     "__version__",
+    "compare",
     "diagnose",
     "examine",
     "read_run",

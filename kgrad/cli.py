@@ -1,4 +1,4 @@
-"""The command line: kgrad demo | report | diagnose | rules | explain."""
+"""The command line: kgrad demo | report | diagnose | compare | rules | explain."""
 
 import contextlib
 import os
@@ -119,6 +119,36 @@ def diagnose(
     found = [finding.severity for finding in examination.diagnosis.findings]
     if fail_on is not None and any(at_least(severity, fail_on) for severity in found):
         raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(help="Run folders, folders of them, globs, fsspec URLs.", metavar="RUN...")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write; reports/comparison.html by default.")
+    ] = None,
+    by: Annotated[str, typer.Option(help="Settings that make a group, with commas; all that differ by default.")] = "",
+    measure: Annotated[str | None, typer.Option(help="The metric to compare; val_loss or loss by default.")] = None,
+    format: Annotated[str | None, typer.Option(help="html, json or csv; by the ending of -o, html otherwise.")] = None,
+) -> None:
+    """Compare runs: which are sick, what separates them, which differences are more than luck."""
+    from kgrad.comparison import compare as compare_runs
+
+    chosen = format or (output.suffix.lstrip(".").lower() if output and output.suffix else "html")
+    if chosen not in workflow.COMPARISON_FORMATS:
+        raise KgradError(f"unknown format {chosen!r}; expected one of: {', '.join(workflow.COMPARISON_FORMATS)}")
+    comparison = compare_runs(runs, by=[name.strip() for name in by.split(",") if name.strip()], measure=measure)
+    rendered = workflow.render_comparison(comparison, chosen)
+    if output is None and chosen != "html":
+        sys.stdout.write(rendered if rendered.endswith("\n") else f"{rendered}\n")
+        return
+    place = output or Path("reports") / "comparison.html"
+    workflow.write_text(place, rendered)
+    for sentence in comparison.verdict:
+        console.print(escape(sentence))
+    console.print(escape(str(place)))
 
 
 @app.command()

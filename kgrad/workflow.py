@@ -1,9 +1,10 @@
 """Load, diagnose, prescribe, render: the one way through the house, for the CLI, the callback and people."""
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kgrad.diagnosis import Diagnosis, diagnose
 from kgrad.errors import KgradError
@@ -11,9 +12,23 @@ from kgrad.log.reader import read_run
 from kgrad.log.run_log import RunLog
 from kgrad.prescription import Prescription, prescribe
 
-__all__ = ["FORMATS", "Examination", "examine", "read_run", "render", "write_report", "write_text"]
+if TYPE_CHECKING:
+    from kgrad.comparison import Comparison
+
+__all__ = [
+    "COMPARISON_FORMATS",
+    "FORMATS",
+    "Examination",
+    "examine",
+    "read_run",
+    "render",
+    "render_comparison",
+    "write_report",
+    "write_text",
+]
 
 FORMATS = ("html", "json", "text")
+COMPARISON_FORMATS = ("html", "json", "csv")
 
 
 @dataclass(frozen=True)
@@ -76,6 +91,27 @@ def render(examination: Examination, format: str = "html") -> str:
 
         return render_text(*parts)
     raise KgradError(f"unknown format {format!r}; expected one of: {', '.join(FORMATS)}")
+
+
+def render_comparison(comparison: "Comparison", format: str = "html") -> str:
+    """A comparison of runs as a string.
+
+    Args:
+        comparison: what `kgrad.compare` gave.
+        format: one of `COMPARISON_FORMATS`; csv has one row per run.
+
+    Raises:
+        KgradError: the format is unknown.
+    """
+    if format == "html":
+        from kgrad.reporters.comparison_page import render_comparison_html
+
+        return render_comparison_html(comparison)
+    if format == "json":
+        return json.dumps(comparison.to_dict(), indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    if format == "csv":
+        return str(comparison.to_pandas().to_csv(index=False))
+    raise KgradError(f"unknown format {format!r}; expected one of: {', '.join(COMPARISON_FORMATS)}")
 
 
 def write_report(examination: Examination, place: str | os.PathLike[str]) -> Path:

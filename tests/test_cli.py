@@ -51,6 +51,15 @@ def test_diagnose_is_a_gate(folder):
     assert run("diagnose", folder, "--fail-on", "low").returncode == (0 if healthy else 1)
 
 
+def test_compare_as_json_and_csv(folder, tmp_path):
+    write(tmp_path / "other")
+    done = run("compare", folder, tmp_path / "other", "--format", "json")
+    assert [each["name"] for each in json.loads(done.stdout)["runs"]] == ["run", "other"]
+    done = run("compare", f"{tmp_path}/*", "-o", tmp_path / "runs.csv")
+    assert str(tmp_path / "runs.csv") in done.stdout
+    assert len((tmp_path / "runs.csv").read_text().splitlines()) == 3
+
+
 def test_rules_lists_every_rule():
     done = run("rules")
     for rule in all_rules():
@@ -76,6 +85,10 @@ def test_version():
         (("report", "{run}", "--format", "pdf"), "unknown format"),
         (("diagnose", "{run}", "--fail-on", "awful"), "unknown severity"),
         (("explain", "nonsense"), "the rules are"),
+        (("compare", "{run}"), "two runs or more"),
+        (("compare", "nothing*"), "matches nothing"),
+        (("compare", "{run}", "{half}", "--by", "nonsense"), "no run has a setting"),
+        (("compare", "{run}", "{half}", "--format", "pdf"), "unknown format"),
         (("demo", "nonsense"), "the stories are"),
         (("report", "{run}", "-o", "{run}/run.json/x.html"), "cannot write"),
         (("report", "{newer}"), "pip install -U kgrad"),

@@ -33,6 +33,13 @@ def test_no_command_but_demo_loads_tensorflow(command, tmp_path):
     assert loaded_after(code) == set()
 
 
+def test_comparing_runs_loads_no_framework_and_no_pandas(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path / name)
+    loaded = loaded_after(f"import kgrad; kgrad.compare({str(tmp_path)!r}).to_dict()")
+    assert loaded <= {"scipy"}
+
+
 def test_the_monitor_is_found_when_asked_for():
     assert "tensorflow" in loaded_after("import kgrad; kgrad.GradientMonitor")
 

@@ -4,7 +4,7 @@ import io
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from kgrad.log.store import Store
 from kgrad.log.structure import Structure
 
 
-def read_run(path: str | os.PathLike[str]) -> RunLog:
+def read_run(path: str | os.PathLike[str], columns: Collection[str] | None = None) -> RunLog:
     """The run in the given folder.
 
     A run whose process was killed has the status `"interrupted"`, one that still trains on this
@@ -27,6 +27,8 @@ def read_run(path: str | os.PathLike[str]) -> RunLog:
 
     Args:
         path: a run folder: a local path or any fsspec URL.
+        columns: the columns to read, all by default. With some given, nothing else is decoded and the tables
+            beside the steps are left alone: what looking at many runs needs.
 
     Raises:
         RunNotFoundError: there is no run there.
@@ -40,12 +42,15 @@ def read_run(path: str | os.PathLike[str]) -> RunLog:
         info["status"] = _status(info)
     except (KeyError, TypeError, AttributeError) as error:
         raise DamagedRunError(f"{store.url}/{schema.RUN_FILE} lacks {error}; the file was changed or cut") from error
-    series = _read_parts(store, schema.STEPS)
+    if columns is not None:
+        columns = {*columns, "detailed"}
+    series = _read_parts(store, schema.STEPS, columns)
     steps = _steps(series)
-    columns = hold(_series(series, steps) | _statistics(_read_parts(store, schema.GRADIENTS), steps, structure))
-    return RunLog(
-        str(info["name"]), info, structure, steps, columns, _read_epochs(store), store.url, _read_tables(store)
-    )
+    wide = columns is None or set(columns) & set(schema.STATISTICS + schema.OPTIONAL_STATISTICS)
+    gradients = _read_parts(store, schema.GRADIENTS, columns) if wide else []
+    found = hold(_series(series, steps) | _statistics(gradients, steps, structure))
+    tables = _read_tables(store) if columns is None else {}
+    return RunLog(str(info["name"]), info, structure, steps, found, _read_epochs(store), store.url, tables)
 
 
 def _read_info(store: Store) -> dict[str, Any]:
@@ -94,13 +99,18 @@ def _is_alive(process: dict[str, Any]) -> bool:
     return True
 
 
-def _read_parts(store: Store, folder: str) -> list[pa.Table]:
-    return [_read_table(store, part) for part in store.list(folder, ".parquet")]
+def _read_parts(store: Store, folder: str, columns: Collection[str] | None = None) -> list[pa.Table]:
+    return [_read_table(store, part, columns) for part in store.list(folder, ".parquet")]
 
 
-def _read_table(store: Store, name: str) -> pa.Table:
+def _read_table(store: Store, name: str, columns: Collection[str] | None = None) -> pa.Table:
+    keys = tuple(column.name for column in schema.KEY_COLUMNS)
     try:
-        return pq.ParquetFile(io.BytesIO(store.read(name))).read()
+        if columns is None:
+            return pq.ParquetFile(io.BytesIO(store.read(name))).read()
+        with store.open(name) as opened:
+            file = pq.ParquetFile(opened)
+            return file.read([c for c in file.schema_arrow.names if c in keys or c in columns])
     except (pa.ArrowException, OSError) as error:
         raise DamagedRunError(
             f"{store.url}/{name} cannot be read ({str(error).splitlines()[0]}); "
@@ -159,14 +169,25 @@ def _statistics(tables: Sequence[pa.Table], steps: NDArray[np.int64], structure:
         names = variable.dictionary.to_pylist()
         column = np.array([place_of.get(name, -1) for name in names])[np.from_dlpack(variable.indices)]
         step = _values(table["step"])
+        held = [name for name in table.column_names if name in schema.STATISTICS + schema.OPTIONAL_STATISTICS]
+        shape = (len(steps), len(place_of))
+        if len(tables) == 1 and _is_whole(step, column, steps, shape):
+            return {name: _floats(table[name]).reshape(shape) for name in held}
         row = np.searchsorted(steps, step)
         known = (column >= 0) & (row < len(steps))
         known[known] = steps[row[known]] == step[known]
-        for name in table.column_names:
-            if name in schema.STATISTICS + schema.OPTIONAL_STATISTICS:
-                target = columns.setdefault(name, np.full((len(steps), len(place_of)), np.nan))
-                target[row[known], column[known]] = _floats(table[name])[known]
+        for name in held:
+            target = columns.setdefault(name, np.full(shape, np.nan))
+            target[row[known], column[known]] = _floats(table[name])[known]
     return columns
+
+
+def _is_whole(step: NDArray[Any], column: NDArray[Any], steps: NDArray[np.int64], shape: tuple[int, int]) -> bool:
+    """Whether a table holds every step and variable once, in order: then its columns are matrices as they are."""
+    if len(step) != shape[0] * shape[1] or not len(step):
+        return False
+    by_step, by_column = step.reshape(shape), column.reshape(shape)
+    return bool((by_step == steps[:, None]).all() and (by_column == np.arange(shape[1])).all())
 
 
 def _floats(column: pa.ChunkedArray) -> FloatArray:

@@ -111,13 +111,14 @@ class RunLog:
         Returns:
             Shape `(steps, layers)`, in the order of `structure.weighted_layers`.
         """
-        values = self[column]
+        values = self[column].T
+        place_of = {layer.name: place for place, layer in enumerate(self.structure.weighted_layers)}
+        squares = np.zeros((len(place_of), len(self)))
         with np.errstate(over="ignore", invalid="ignore"):
-            parts = [
-                np.sqrt(np.sum(values[:, self.structure.indices_of(layer.name)] ** 2, axis=1))
-                for layer in self.structure.weighted_layers
-            ]
-        return np.stack(parts, axis=1) if parts else np.zeros((len(self), 0))
+            for variable, norms in zip(self.structure.variables, values, strict=True):
+                if variable.layer in place_of:
+                    squares[place_of[variable.layer]] += norms**2
+            return np.sqrt(squares).T
 
     def to_pandas(self) -> "pd.DataFrame":
         """A tidy table: one row per (step, variable), step columns repeated on each row."""

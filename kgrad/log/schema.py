@@ -18,6 +18,8 @@ CURVATURE = "curvature"
 HISTOGRAMS = "histograms"
 EPOCHS_FILE = "epochs.parquet"
 DIAGNOSIS_FILE = "diagnosis.json"
+# An empty file, made exclusively: whoever makes it owns the folder.
+CLAIM_FILE = ".kgrad"
 
 STATUSES = ("running", "finished", "failed", "interrupted")
 

@@ -8,9 +8,7 @@ from typing import Any
 import fsspec
 
 from kgrad.errors import RunFolderError
-
-# An empty file, made with O_EXCL: whoever makes it owns the folder.
-_CLAIM = ".kgrad"
+from kgrad.log.schema import CLAIM_FILE
 
 
 class Store:
@@ -58,6 +56,10 @@ class Store:
         content: bytes = self._files.cat_file(self.child(name))
         return content
 
+    def open(self, name: str) -> Any:
+        """The file, open to read parts of it as bytes; `FileNotFoundError` where it is not there."""
+        return self._files.open(self.child(name), "rb")
+
     def write(self, name: str, content: bytes) -> None:
         """Puts the whole file there at once, replacing one of the same name."""
         path = self.child(name)
@@ -88,16 +90,32 @@ class Store:
             if self._files.exists(self.root) and self._files.ls(self.root):
                 return False
             self._files.makedirs(self.root, exist_ok=True)
-            self._files.pipe_file(self.child(_CLAIM), b"")
+            self._files.pipe_file(self.child(CLAIM_FILE), b"")
             return True
         Path(self.root).mkdir(parents=True, exist_ok=True)
         if os.listdir(self.root):
             return False
         try:
-            os.close(os.open(self.child(_CLAIM), os.O_CREAT | os.O_EXCL))
+            os.close(os.open(self.child(CLAIM_FILE), os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             return False
         return True
+
+
+def find(pattern: str) -> list[str]:
+    """The paths or URLs that a glob matches, sorted.
+
+    Raises:
+        RunFolderError: the URL's protocol is unknown or its package is not installed.
+    """
+    try:
+        files, inside = fsspec.core.url_to_fs(pattern)
+    except (ValueError, ImportError) as error:
+        raise RunFolderError(f"cannot open {pattern!r}: {error}") from error
+    found = sorted(str(path) for path in files.glob(inside))
+    if "://" in pattern:
+        return [str(files.unstrip_protocol(path)) for path in found]
+    return found if os.path.isabs(pattern) else [os.path.relpath(path) for path in found]
 
 
 def claim_free(url: str | os.PathLike[str]) -> Store:

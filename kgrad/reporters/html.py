@@ -46,10 +46,11 @@ def _environment() -> jinja2.Environment:
 
 @cache
 def _asset(name: str) -> str:
-    """A style sheet or script; it must not close its own element."""
-    text = resources.files("kgrad.reporters").joinpath("assets", name).read_text(encoding="utf-8")
-    if "</" in text:
-        raise ValueError(f"{name} holds '</', which would end its element in the page")
+    """A style sheet or script; it must not end its own element in the page."""
+    text = resources.files("kgrad.reporters").joinpath("assets", *name.split("/")).read_text(encoding="utf-8")
+    for ending in ("</script", "</style", "<!--"):
+        if ending in text.lower():
+            raise ValueError(f"{name} holds {ending!r}, which would end its element in the page")
     return text
 
 

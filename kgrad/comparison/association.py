@@ -1,0 +1,136 @@
+"""What separates the sick runs from the healthy: each setting against each disease."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kgrad.comparison.flatten import Setting
+from kgrad.comparison.holm import holm
+from kgrad.comparison.settings import aliases, values_of
+from kgrad.comparison.significance import LEVEL
+from kgrad.comparison.summary import RunSummary
+
+# A number with more values than this is looked at as a number; with fewer, each value by itself.
+_MANY = 6
+SICK = "any disease"
+
+
+@dataclass(frozen=True)
+class Association:
+    """How a setting goes with a disease.
+
+    Attributes:
+        disease: id of a rule, or `"any disease"`.
+        setting: name of the setting.
+        value: the value that was counted, `None` for a setting looked at as a number (see `is_numeric`).
+        is_numeric: whether the sick and the healthy were compared by the setting's size.
+        sick_with: sick runs with the value; for a number, those above the median of all.
+        runs_with: runs with the value; for a number, those above the median of all.
+        sick_without: sick runs without it.
+        runs_without: runs without it.
+        p: two-sided p-value: Fisher's exact test, for a number Mann-Whitney's.
+        adjusted: the same after Holm's correction over all associations of the comparison.
+        effect: share of the sick with the value less that without it; for a number, Cliff's delta.
+        together_with: settings that split the runs in the same way, so that the cause may be theirs.
+    """
+
+    disease: str
+    setting: str
+    value: Setting
+    is_numeric: bool
+    sick_with: int
+    runs_with: int
+    sick_without: int
+    runs_without: int
+    p: float
+    effect: float
+    adjusted: float = math.nan
+    together_with: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether chance does not explain it, at a level of 5 % over all associations."""
+        return self.adjusted < LEVEL
+
+
+def associations(runs: Sequence[RunSummary], names: Sequence[str]) -> tuple[Association, ...]:
+    """Every setting value against every disease, the clearest first.
+
+    Runs are counted one by one, so seeds of one configuration count as separate runs: with few configurations, a
+    small p-value says that these configurations differ, not that the setting does so everywhere. Settings are
+    looked at one at a time: a disease that takes two of them at once shows in both, more faintly.
+
+    Args:
+        runs: all runs; those without a recorded step are left out.
+        names: the settings that differ.
+    """
+    judged = [run for run in runs if run.is_judged]
+    twins = aliases(judged, names)
+    found: list[Association] = []
+    for disease in diseases(judged):
+        sick = np.array([has(run, disease) for run in judged])
+        if 0 < sick.sum() < len(sick):
+            for name in names:
+                # Of settings that split the runs alike, the first stands for all.
+                if not any(names.index(twin) < names.index(name) for twin in twins[name]):
+                    found += _of_setting(disease, name, values_of(judged, name), sick)
+    adjusted = holm([each.p for each in found])
+    made = [replace(e, adjusted=p, together_with=twins[e.setting]) for e, p in zip(found, adjusted, strict=True)]
+    return tuple(sorted(made, key=lambda each: (each.p, -abs(each.effect), each.disease == SICK, each.setting)))
+
+
+def diseases(runs: Sequence[RunSummary]) -> tuple[str, ...]:
+    """The rules that found a cause in some run, the most frequent first; with several, any of them together too."""
+    counts: dict[str, int] = {}
+    for run in runs:
+        for rule in run.causes:
+            counts[rule] = counts.get(rule, 0) + 1
+    ranked = sorted(counts, key=lambda rule: (-counts[rule], rule))
+    return (*ranked, SICK) if len(ranked) > 1 else tuple(ranked)
+
+
+def has(run: RunSummary, disease: str) -> bool:
+    """Whether the run has the disease, as a cause."""
+    return run.is_sick if disease == SICK else disease in run.causes
+
+
+def _of_setting(disease: str, name: str, values: Sequence[Setting], sick: np.ndarray) -> list[Association]:
+    keys = [repr(value) for value in values]
+    distinct = dict(zip(keys, values, strict=True))
+    numbers = [v for v in distinct.values() if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    if len(numbers) == len(distinct) > _MANY:
+        return [_numeric(disease, name, np.array(values, float), sick)]
+    found = []
+    for key, value in distinct.items():
+        with_it = np.array([each == key for each in keys])
+        if with_it.sum() > 1:
+            found.append(_counted(disease, name, value, with_it, sick))
+    if len(distinct) == 2 and len(found) == 2:  # two sides of one table
+        return [max(found, key=lambda each: each.effect)]
+    return found
+
+
+def _counted(disease: str, name: str, value: Setting, with_it: np.ndarray, sick: np.ndarray) -> Association:
+    from scipy import stats
+
+    counts = _counts(with_it, sick)
+    sick_with, runs_with, sick_without, runs_without = counts
+    table = [[sick_with, runs_with - sick_with], [sick_without, runs_without - sick_without]]
+    p = float(stats.fisher_exact(table).pvalue)
+    effect = sick_with / runs_with - (sick_without / runs_without if runs_without else 0.0)
+    return Association(disease, name, value, False, *counts, p=p, effect=effect)
+
+
+def _numeric(disease: str, name: str, values: np.ndarray, sick: np.ndarray) -> Association:
+    from scipy import stats
+
+    found = stats.mannwhitneyu(values[sick], values[~sick])
+    delta = 2 * float(found.statistic) / (sick.sum() * (~sick).sum()) - 1
+    above = values > np.median(values)
+    return Association(disease, name, None, True, *_counts(above, sick), p=float(found.pvalue), effect=float(delta))
+
+
+def _counts(with_it: np.ndarray, sick: np.ndarray) -> tuple[int, int, int, int]:
+    return int((with_it & sick).sum()), int(with_it.sum()), int((~with_it & sick).sum()), int((~with_it).sum())

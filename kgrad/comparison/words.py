@@ -1,0 +1,161 @@
+"""The verdict of a comparison: a few sentences, each one counted."""
+
+import math
+from collections.abc import Sequence
+
+from kgrad.comparison.association import SICK, Association, diseases, has
+from kgrad.comparison.groups import Group
+from kgrad.comparison.minima import SplitConfiguration
+from kgrad.comparison.settings import in_words
+from kgrad.comparison.significance import PairTest
+from kgrad.comparison.summary import RunSummary, grows
+
+_VERBS = {
+    "vanishing-gradient": ("vanishes", "vanish"),
+    "exploding-gradient": ("explodes", "explode"),
+    "nonfinite-gradient": ("meets NaN or infinite gradients", "meet NaN or infinite gradients"),
+    "dead-units": ("has dead units", "have dead units"),
+    "plateau": ("stands on a plateau", "stand on a plateau"),
+    SICK: ("is sick", "are sick"),
+}
+
+
+def number(value: float) -> str:
+    """A measured number for a sentence or a table.
+
+    >>> number(0.123456), number(float("nan"))
+    ('0.123', '-')
+    """
+    return f"{value:.3g}" if math.isfinite(value) else "-"
+
+
+def sentences(
+    runs: Sequence[RunSummary],
+    differing: Sequence[str],
+    groups: Sequence[Group],
+    tests: Sequence[PairTest],
+    found: Sequence[Association],
+    splits: Sequence[SplitConfiguration],
+    configurations: Sequence[Group],
+    measure: str,
+) -> tuple[str, ...]:
+    """The verdict, sentence by sentence, the diseases first."""
+    return (
+        *_sick(runs, found),
+        *_best(groups, tests, measure),
+        *_minima(splits, configurations, runs),
+        *_unusable(runs, differing),
+    )
+
+
+def _sick(runs: Sequence[RunSummary], found: Sequence[Association]) -> list[str]:
+    judged = [run for run in runs if run.is_judged]
+    if not judged:
+        return ["None of the runs holds a training step: there is nothing to compare."]
+    named = [disease for disease in diseases(judged) if disease != SICK]
+    if not named:
+        return [f"None of the {len(judged)} runs is sick."]
+    return [_of_disease(disease, judged, found) for disease in named]
+
+
+def _of_disease(disease: str, judged: Sequence[RunSummary], found: Sequence[Association]) -> str:
+    count = sum(has(run, disease) for run in judged)
+    verb = _VERBS.get(disease, (f"shows {disease.replace('-', ' ')}", f"show {disease.replace('-', ' ')}"))
+    if count == len(judged):
+        return f"All {count} runs {verb[1]}."
+    parts = [f"{count} of {len(judged)} runs {verb[count != 1]}"]
+    held = [each for each in found if each.disease == disease and each.holds]
+    covering = next((e for e in held if e.sick_with == count and not e.is_numeric), None)
+    if covering is not None:
+        who = f"all {count} use" if count > 2 else "both use" if count == 2 else "it uses"
+        share = f"{count} of the {covering.runs_with} that do" if covering.runs_with > count else "and nobody else does"
+        parts.append(f"{who} {_value(covering)} ({share})")
+    # Of the same setting, it would say again what the covering value says.
+    sparing = next((e for e in _spared(held) if covering is None or e.setting != covering.setting), None)
+    if sparing is not None:
+        parts.append(f"with {_value(sparing)} none of {sparing.runs_with} does")
+    if covering is None and sparing is None:
+        parts.append(_leaning(held))
+    return "; ".join(parts) + "."
+
+
+def _spared(held: Sequence[Association]) -> list[Association]:
+    return [each for each in held if not each.is_numeric and each.sick_with == 0]
+
+
+def _value(each: Association) -> str:
+    also = f", or {' or '.join(each.together_with)} that changes with it," if each.together_with else ""
+    return in_words(each.setting, each.value) + also
+
+
+def _leaning(held: Sequence[Association]) -> str:
+    if not held:
+        return "no setting that differs tells them from the others by more than chance"
+    first = held[0]
+    if first.is_numeric:
+        return f"theirs is the {'larger' if first.effect > 0 else 'smaller'} {first.setting}"
+    with_it = f"{first.sick_with} of {first.runs_with} with {_value(first)}"
+    return f"{with_it}, {first.sick_without} of {first.runs_without} without"
+
+
+def _best(groups: Sequence[Group], tests: Sequence[PairTest], measure: str) -> list[str]:
+    ranked = [place for place in range(len(groups)) if math.isfinite(groups[place].mean)]
+    whole = [place for place in ranked if not groups[place].diverged]
+    if len(ranked) < 2 or not whole:
+        return []
+    up = grows(measure)
+    best = (max if up else min)(whole, key=lambda place: groups[place].mean)
+    name = f"{'Highest' if up else 'Lowest'} {measure}: {groups[best].label}, {_mean(groups[best])}"
+    mine = [test for test in tests if best in (test.a, test.b) and not test.refused]
+    if not mine:
+        return [f"{name}; whether that is more than luck nobody knows: it takes two seeds or more of each."]
+    same = [test.b if test.a == best else test.a for test in mine if not test.differ]
+    if not same:
+        others = "the other" if len(mine) == 1 else f"each of the {len(mine)} tested against it"
+        return [f"{name}: better than {others} by more than luck."]
+    others = groups[same[0]].label if len(same) == 1 else f"{len(same)} of the {len(mine)} tested against it"
+    return [f"{name}: not better than {others} by more than luck."]
+
+
+def _mean(each: Group) -> str:
+    count = len(each.values)
+    if not math.isfinite(each.low):
+        return f"{number(each.mean)} (1 run)"
+    return f"{number(each.mean)} (95 % interval {number(each.low)} to {number(each.high)}, {count} runs)"
+
+
+def _minima(splits: Sequence[SplitConfiguration], groups: Sequence[Group], runs: Sequence[RunSummary]) -> list[str]:
+    said = []
+    for split in splits[:3]:
+        sick = sum(runs[place].is_sick for place in split.high)
+        also = f" ({sick} of these are sick)" if sick else ""
+        said.append(
+            f"Seed-dependent minima in {groups[split.group].label}: of {len(split.low) + len(split.high)} runs, "
+            f"{len(split.low)} ended near loss {number(split.low_loss)} "
+            f"and {len(split.high)} near {number(split.high_loss)}{also}."
+        )
+    if len(splits) > 3:
+        said.append(f"{len(splits) - 3} more configurations have seed-dependent minima.")
+    return said
+
+
+def _unusable(runs: Sequence[RunSummary], differing: Sequence[str]) -> list[str]:
+    said = []
+    if not differing and sum(run.is_judged for run in runs) > 1:
+        said.append("The runs differ in no setting but the seed.")
+    for count, one, many in (
+        (sum(run.status == "unreadable" for run in runs), "run could not be read", "runs could not be read"),
+        (
+            sum(run.status != "unreadable" and not run.is_judged for run in runs),
+            "run holds no training step",
+            "runs hold no training step",
+        ),
+        (
+            sum(run.is_judged and not run.is_finished for run in runs),
+            "run did not finish, so its last numbers are left out",
+            "runs did not finish, so their last numbers are left out",
+        ),
+    ):
+        if count:
+            said.append(f"{count} {one if count == 1 else many}.")
+    return said
