@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kgrad.errors import KgradError
     from kgrad.log.reader import read_run
     from kgrad.log.run_log import RunLog
-    from kgrad.workflow import Examination, examine, render, write_report
+    from kgrad.workflow import Examination, examine, export, render, write_report
 
 _HOMES = {
     "Diagnosis": "kgrad.diagnosis",
@@ -27,6 +27,7 @@ _HOMES = {
     "RunLog": "kgrad.log.run_log",
     "diagnose": "kgrad.diagnosis",
     "examine": "kgrad.workflow",
+    "export": "kgrad.workflow",
     "read_run": "kgrad.log.reader",
     "render": "kgrad.workflow",
     "write_report": "kgrad.workflow",
@@ -42,6 +43,7 @@ __all__ = [
     "__version__",
     "diagnose",
     "examine",
+    "export",
     "read_run",
     "render",
     "write_report",
