@@ -79,7 +79,7 @@ def _moments_of(histogram: Histogram) -> dict[str, float]:
 def _write_texts(writer: SummaryWriter, record: Record) -> None:
     begin = None if record.span is None else record.span[0]
     as_code = "\n".join(f"    {line}" for line in record.text.splitlines())  # Markdown's way to say: as it stands
-    writer.add_text("diagnosis", f"**{_plain(record.verdict)}**\n\n{as_code}", 0, walltime=begin)
+    writer.add_text("diagnosis", as_code, 0, walltime=begin)
     rows = "\n".join(f"| {_plain(key)} | {_plain(str(value))} |" for key, value in record.settings.items())
     writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}", 0, walltime=begin)
 

@@ -3,6 +3,7 @@
 import json
 import math
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +17,18 @@ wandb = pytest.importorskip("wandb", reason=REASON)
 _BLOCK = 32768  # a .wandb file is a LevelDB log: blocks of pieces, each with checksum, length and kind
 
 
-def records(folder) -> Iterator:
+def records(folder) -> list:
+    """All records of the run; W&B's own process may still be writing the last ones when `finish` returns."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        found = list(_records(folder))
+        if found[-1].WhichOneof("record_type") == "exit":
+            return found
+        time.sleep(0.1)
+    raise AssertionError("W&B never ended the run")
+
+
+def _records(folder) -> Iterator:
     from wandb.proto import wandb_internal_pb2
 
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
@@ -54,13 +66,13 @@ def test_metrics_come_back_step_by_step(log, tmp_path):
     history = [row for row in rows(tmp_path) if "kgrad/loss" in row]
     assert [(row["kgrad/step"], row["kgrad/loss"]) for row in history] == list(zip(log.steps, log["loss"], strict=True))
     assert math.isnan(history[7][f"kgrad/gradient_norm/{NAMES[0]}"])
-    histogram = history[20][f"kgrad/gradient_log2_magnitude/{NAMES[0]}"]
-    assert (histogram["values"], histogram["bins"]) == ([16], [-2, -1])
+    histogram = f"kgrad/gradient_log2_magnitude/{NAMES[0]}"
+    assert [history[20][f"{histogram}/{part}"] for part in ("_type", "values", "bins")] == ["histogram", [16], [-2, -1]]
 
 
 def test_the_diagnosis_is_tags_and_summary_and_the_report_a_page_and_an_artifact(sick, tmp_path):
     kgrad.export(sick, "wandb", tmp_path)
-    found = list(records(tmp_path))
+    found = records(tmp_path)
     runs = [record.run for record in found if record.WhichOneof("record_type") == "run"]
     assert runs[0].display_name == "made"
     assert "vanishing-gradient" in runs[-1].tags
