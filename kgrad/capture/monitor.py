@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import inspect
 import logging
 import os
 import sys
@@ -106,6 +107,8 @@ class GradientMonitor(keras.callbacks.Callback):
         self._order: list[int] = []
         self._names: list[str] = []
         self._progress = Progress(every)
+
+    __new__.__signature__ = inspect.signature(__init__)  # type: ignore[attr-defined]  # what help() shows
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What pickle and `copy.copy` make a new monitor of."""

@@ -1,6 +1,7 @@
 """Engines of experiments copy and pickle callbacks: every copy is a fresh monitor that makes a run of its own."""
 
 import copy
+import inspect
 import pickle
 import subprocess
 import sys
@@ -98,6 +99,11 @@ class Labelled(GradientMonitor):
     def __init__(self, label, **settings):
         super().__init__(**settings)
         self.label = label
+
+
+def test_help_shows_the_arguments():
+    assert {"run", "every", "report"} <= set(inspect.signature(GradientMonitor).parameters)
+    assert list(inspect.signature(Labelled).parameters) == ["label", "settings"]
 
 
 def test_a_pickle_makes_a_run_in_another_process(vectors, tmp_path):
