@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kgrad.errors import KgradError
     from kgrad.log.reader import read_run
     from kgrad.log.run_log import RunLog
-    from kgrad.workflow import Examination, examine, render, write_report
+    from kgrad.workflow import Examination, examine, export, render, write_report
 
 _HOMES = {
     "Comparison": "kgrad.comparison",
@@ -30,6 +30,7 @@ _HOMES = {
     "compare": "kgrad.comparison",
     "diagnose": "kgrad.diagnosis",
     "examine": "kgrad.workflow",
+    "export": "kgrad.workflow",
     "read_run": "kgrad.log.reader",
     "render": "kgrad.workflow",
     "write_report": "kgrad.workflow",
@@ -47,6 +48,7 @@ __all__ = [
     "compare",
     "diagnose",
     "examine",
+    "export",
     "read_run",
     "render",
     "write_report",

@@ -1,4 +1,4 @@
-"""The command line: kgrad demo | report | diagnose | compare | rules | explain."""
+"""The command line: kgrad demo | report | export | diagnose | compare | rules | explain."""
 
 import contextlib
 import os
@@ -101,6 +101,28 @@ def report(
     place = output or Path("reports") / f"{examination.log.name}.html"
     workflow.write_text(place, rendered)
     console.print(escape(str(place)))
+
+
+@app.command()
+def export(
+    run: Run,
+    to: Annotated[str, typer.Option("--to", help="tensorboard, mlflow or wandb.")],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="TensorBoard: the log directory, logs by default. MLflow: the tracking URI. W&B: a folder.",
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Statistics per variable, as in gradient_norm,cosine; the telling ones if unset.")
+    ] = None,
+    every: Annotated[int, typer.Option(help="Hand over one recorded step in so many.")] = 1,
+) -> None:
+    """Hand a run over to TensorBoard, MLflow or W&B, with its diagnosis and report."""
+    chosen = [name.strip() for name in columns.split(",")] if columns is not None else None
+    console.print(escape(workflow.export(run, to, output, columns=chosen, every=every)))
 
 
 @app.command()

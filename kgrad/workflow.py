@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +21,12 @@ __all__ = [
     "FORMATS",
     "Examination",
     "examine",
+    "export",
+    "export_when_done",
     "read_run",
     "render",
     "render_comparison",
+    "targets_of",
     "write_report",
     "write_text",
 ]
@@ -136,3 +140,82 @@ def write_text(place: str | os.PathLike[str], text: str) -> Path:
     except OSError as error:
         raise KgradError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
     return path
+
+
+def export(
+    run: Examination | RunLog | str | os.PathLike[str],
+    to: str,
+    place: str | os.PathLike[str] | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    every: int = 1,
+) -> str:
+    """Hands a run over to TensorBoard, MLflow or W&B, with its diagnosis and its report.
+
+    Args:
+        run: a run, the folder that holds one, or what `examine` gave.
+        to: `"tensorboard"`, `"mlflow"` or `"wandb"`.
+        place: TensorBoard: the log directory, `logs` by default. MLflow: the tracking URI. W&B: the folder that
+            gets its `wandb` folder. For the last two, an active run is used where no place is given.
+        columns: statistics per variable to hand over, `["gradient_norm"]`; the most telling ones by default.
+        every: hand over one recorded step in so many.
+
+    Returns:
+        Where it is now, and how to look at it.
+
+    Raises:
+        KgradError: the target is unknown, `every` is less than 1, or the target's client could not write.
+        MissingDependencyError: the target's client is not installed; the message names the extra.
+        MissingColumnError: the run has no such statistic.
+    """
+    from kgrad.exporters.gather import gather
+    from kgrad.exporters.targets import require, write
+
+    require(to)
+    if every < 1:
+        raise KgradError(f"every={every!r}: hand over one step in how many? expected a whole number from 1 on")
+    seen = run if isinstance(run, Examination) else examine(run)
+    record = gather(seen.log, seen.diagnosis, render(seen, "text"), render(seen), columns, every)
+    return write(record, to, os.fspath(place) if place is not None else None)
+
+
+def targets_of(**wanted: bool | str | os.PathLike[str]) -> dict[str, str | None]:
+    """Where a run is to be exported when it is done, checked now, while a mistake still costs nothing.
+
+    Args:
+        wanted: by target: `False` for not at all, `True` for its usual place, or the place.
+
+    Raises:
+        KgradError: there is no such target.
+        MissingDependencyError: its client is not installed; the message names the extra.
+
+    >>> targets_of(tensorboard=False)
+    {}
+    """
+    from kgrad.exporters.targets import require
+
+    chosen = {name: place for name, place in wanted.items() if place is not False}
+    for name in chosen:
+        require(name)
+    return {name: None if place is True else os.fspath(place) for name, place in chosen.items()}
+
+
+def export_when_done(run: Examination, targets: Mapping[str, str | None]) -> list[str]:
+    """Exports a run to each of its targets and returns where it is now.
+
+    Args:
+        run: what `examine` gave.
+        targets: what `targets_of` gave.
+
+    Raises:
+        KgradError: a target could not take the run; the others were written all the same.
+    """
+    done, failed = [], []
+    for name, place in targets.items():
+        try:
+            done.append(export(run, name, place))
+        except KgradError as error:
+            failed.append(str(error))
+    if failed:
+        raise KgradError("; ".join(failed))
+    return done

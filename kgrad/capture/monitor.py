@@ -2,12 +2,13 @@
 
 import contextlib
 import datetime
+import inspect
 import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import keras
 
@@ -44,6 +45,9 @@ class GradientMonitor(keras.callbacks.Callback):
     training itself is not changed. When `fit` ends, however it ends, model and optimizer are left
     as they were.
 
+    A copy, deep or shallow or through pickle, is a fresh monitor with the same arguments: engines that make many
+    trials of one list of callbacks get a run folder for each.
+
     Args:
         run: the run folder: a path or any fsspec URL; `runs/<model>-<time>` by default. Where the
             folder is taken, `-2`, `-3`, ... is added.
@@ -72,6 +76,12 @@ class GradientMonitor(keras.callbacks.Callback):
         run: the run folder, known once training has begun.
         examination: the run with its diagnosis and prescriptions, known once `fit` has ended.
     """
+
+    def __new__(cls, *arguments: Any, **settings: Any) -> Self:
+        """Keeps what the monitor is made with: all that a copy takes over."""
+        monitor = super().__new__(cls)
+        monitor._made_with = arguments, settings
+        return monitor
 
     def __init__(
         self,
@@ -108,6 +118,16 @@ class GradientMonitor(keras.callbacks.Callback):
         self._order: list[int] = []
         self._names: list[str] = []
         self._progress = Progress(every, self._count_details)
+
+    __new__.__signature__ = inspect.signature(__init__)  # type: ignore[attr-defined]  # what help() shows
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What pickle and `copy.copy` make a new monitor of."""
+        return _make, (type(self), *self._made_with)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A fresh monitor; the arrays of a reference batch are shared, not copied."""
+        return _make(type(self), *self._made_with)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Attaches to the model."""
@@ -286,6 +306,10 @@ class GradientMonitor(keras.callbacks.Callback):
             if self._strict:
                 raise
             _logger.exception("%s; the training goes on", said)
+
+
+def _make(kind: type[GradientMonitor], arguments: tuple[Any, ...], settings: Mapping[str, Any]) -> GradientMonitor:
+    return kind(*arguments, **settings)
 
 
 def _default_run(model: keras.Model) -> str:
