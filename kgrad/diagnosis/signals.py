@@ -95,7 +95,7 @@ def _median(part: FloatArray) -> FloatArray:
     return np.where(known > 0, (ordered[low, columns] + ordered[high, columns]) / 2, np.nan)
 
 
-def loss_curve(log: RunLog, tolerance: float = 0.02) -> LossCurve:
+def loss_curve(log: RunLog, tolerance: float = 0.005) -> LossCurve:
     """The loss by windows.
 
     A window is flat when the medians a tenth of the run before and after it differ by less than
@@ -202,3 +202,20 @@ def update_ratio(log: RunLog, columns: list[int]) -> FloatArray:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = log["update_norm"][:, columns] / log["weight_norm"][:, columns]
     return np.where(np.isfinite(ratio), ratio, np.nan)
+
+
+def path(log: RunLog) -> float:
+    """How far the weights travelled: the sum over steps of the median kernel's update, in units of its own size.
+
+    Steps between two recorded ones count as those beside them. An upper bound of the distance gone, since
+    steps back and forth add up.
+
+    Args:
+        log: a run with the columns `update_norm` and `weight_norm`.
+    """
+    columns = kernels(log)
+    if not columns or not len(log):
+        return 0.0
+    known = np.nan_to_num(update_ratio(log, columns), nan=0.0)
+    every = (log.steps[-1] - log.steps[0]) / max(len(log) - 1, 1) if len(log) > 1 else 1.0
+    return float(np.median(known, axis=1).sum() * max(every, 1.0))

@@ -48,6 +48,12 @@ def constant_loss(objective: Objective) -> float | None:
     return None
 
 
+def learned(log: RunLog) -> float:
+    """The share of the loss that was learned: `skill` where it is known, else the progress since the start."""
+    reached = skill(log)
+    return signals.loss_curve(log).progress if reached is None else reached
+
+
 def harm(log: RunLog) -> str:
     """How grave a flaw is by what was learned in spite of it: `"high"`, `"medium"` or `"info"`.
 
