@@ -67,8 +67,8 @@ def loss_scale_trouble(log: RunLog) -> Finding | None:
     if scaled and len(finite) and finite[0] > FLOOR.value >= finite[-1]:
         first = int(log.steps[np.flatnonzero(scale <= FLOOR.value)[0]])
         text = f"The loss scale fell from {finite[0]:g} to {finite[-1]:g}: the gradients overflow float16 unscaled."
-        seen = (Evidence("last loss scale", float(finite[-1]), "1", FLOOR.value),)
-        return _finding(log, "collapsed", text, seen, (), first)
+        fallen = (Evidence("last loss scale", float(finite[-1]), "1", FLOOR.value),)
+        return _finding(log, "collapsed", text, fallen, (), first)
     return _underflow(log, scale)
 
 
