@@ -33,6 +33,7 @@ DECADES = Limit(
     columns=("global_norm",),
     optional=("gradient_norm", "loss", "nonfinite_count"),
     limits=(GROWTH, LOSS_RISE, STEPS, DECADES),
+    symptom_of=("poor-initialization", "output-loss-mismatch", "unscaled-inputs"),
 )
 def exploding_gradient(log: RunLog) -> Finding | None:
     """The gradient grows by orders of magnitude, over the steps or on its way back through the layers.

@@ -20,6 +20,12 @@ UNREACHABLE = Limit(
     "the coefficient of determination can then not pass 0.9 whatever is learned; less than that is an output layer "
     "that clips a few outliers (own choice).",
 )
+GRAVE = Limit(
+    "share of the targets' variance out of reach, grave",
+    0.3,
+    "share",
+    "a coefficient of determination of 0.7 at best is a flaw in any run, however well the rest is learned.",
+)
 TOLERANCE = Limit(
     "overshoot of targets", 0.01, "1", "rounding and resampling leave targets a little outside 0 to 1 (own choice)."
 )
@@ -43,7 +49,7 @@ class _Mismatch:
     evidence: tuple[Evidence, ...] = field(default=())
 
 
-@rule(columns=("loss",), limits=(UNREACHABLE, TOLERANCE))
+@rule(columns=("loss",), limits=(UNREACHABLE, GRAVE, TOLERANCE))
 def output_loss_mismatch(log: RunLog) -> Finding | None:
     """The output layer, the loss and the targets do not fit together: the loss asks for what the output cannot give.
 
@@ -229,7 +235,8 @@ def _out_of_reach(output: Objective, loss: str) -> _Mismatch | None:
         f"{100 * share:.0f} % of their variance is out of reach."
     )
     seen = (Evidence("share of the targets' variance out of reach", share, "share", UNREACHABLE.value),)
-    return _Mismatch("targets-out-of-reach", text, {"activation": "linear"}, "high", "low", seen)
+    least = "medium" if share >= GRAVE.value else "low"
+    return _Mismatch("targets-out-of-reach", text, {"activation": "linear"}, "high", least, seen)
 
 
 def _hinge(output: Objective, loss: str) -> _Mismatch | None:

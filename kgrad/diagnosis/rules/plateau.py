@@ -26,7 +26,19 @@ FEWEST = Limit("steps", 50, "steps", "fewer steps hold too few windows to tell a
 @rule(
     columns=("loss",),
     limits=(SHARE, LEAVES, NOT_LEARNED, FEWEST),
-    symptom_of=("nonfinite-gradient", "exploding-gradient", "vanishing-gradient", "dead-units"),
+    symptom_of=(
+        "nonfinite-gradient",
+        "exploding-gradient",
+        "vanishing-gradient",
+        "dead-units",
+        "saturated-activation",
+        "poor-initialization",
+        "output-loss-mismatch",
+        "unscaled-inputs",
+        "disconnected-weights",
+        "loss-scale-trouble",
+        "clipping-too-tight",
+    ),
 )
 def plateau(log: RunLog) -> Finding | None:
     """The loss stands still where it should not: far above what the run reaches later, or near where it began.
