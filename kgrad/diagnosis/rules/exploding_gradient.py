@@ -42,6 +42,7 @@ DECADES = Limit(
     columns=("global_norm",),
     optional=("gradient_norm", "loss", "nonfinite_count", "weight_norm"),
     limits=(GROWTH, NOISE, LOSS_RISE, LEARNED, STEPS, DECADES),
+    symptom_of=("poor-initialization", "output-loss-mismatch", "unscaled-inputs", "learning-rate-too-high"),
 )
 def exploding_gradient(log: RunLog) -> Finding | None:
     """The gradient grows by orders of magnitude, over the steps or on its way back through the layers.
@@ -62,7 +63,7 @@ def exploding_gradient(log: RunLog) -> Finding | None:
         return None
     growth = _growth(norm, finite)
     above = growth >= GROWTH.value
-    dies = above.any() and not finite[int(np.argmax(above)) :].all()
+    dies = bool(above.any() and not finite[int(np.argmax(above)) :].all())
     if not dies:
         above = growth >= max(GROWTH.value, _noise(norm[finite]))
     onset = int(np.argmax(above)) if above.any() else len(norm)

@@ -38,6 +38,7 @@ FEWEST = Limit("steps", 50, "steps", "fewer steps hold too few windows to tell a
         *("nonfinite-gradient", "exploding-gradient", "vanishing-gradient", "dead-units", "saturated-activation"),
         *("output-loss-mismatch", "unscaled-inputs", "poor-initialization", "over-regularised", "disconnected-weights"),
         *("learning-rate-too-high", "learning-rate-too-low", "slow-convergence", "saddle-point", "clipping-too-tight"),
+        "loss-scale-trouble",
     ),
 )
 def plateau(log: RunLog) -> Finding | None:
