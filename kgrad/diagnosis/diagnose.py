@@ -109,13 +109,14 @@ def _ask(each: Rule, log: RunLog) -> Outcome:
 def _explain(outcomes: tuple[Outcome, ...], rules: tuple[Rule, ...]) -> tuple[Outcome, ...]:
     """Marks each finding that another finding explains as that one's symptom."""
     by_rule = {each.id: each for each in rules}
-    diseases = {o.rule for o in outcomes if o.finding and o.finding.severity != "info"}
+    found = [o.finding for o in outcomes if o.finding and o.finding.severity != "info"]
+    diseases = {f.rule for f in found} | {f"{f.rule}:{f.details['kind']}" for f in found if "kind" in f.details}
 
     def marked(outcome: Outcome) -> Outcome:
         if outcome.finding is None or outcome.finding.caused_by:
             return outcome
         cause = next((c for c in by_rule[outcome.rule].symptom_of if c in diseases), None)
-        return replace(outcome, finding=replace(outcome.finding, caused_by=cause))
+        return replace(outcome, finding=replace(outcome.finding, caused_by=cause and cause.split(":")[0]))
 
     return tuple(marked(outcome) for outcome in outcomes)
 

@@ -44,7 +44,8 @@ class Rule:
         columns: the columns it must have; without one of them it is not applicable.
         optional: columns it reads where the run has them.
         limits: the numbers it compares with.
-        symptom_of: ids of rules whose finding explains this one's.
+        symptom_of: ids of rules whose finding explains this one's, the likeliest first; `"rule:kind"` for one whose
+            `details["kind"]` is that.
         check: the pure function.
     """
 

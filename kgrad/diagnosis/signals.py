@@ -219,3 +219,18 @@ def path(log: RunLog) -> float:
     known = np.nan_to_num(update_ratio(log, columns), nan=0.0)
     every = (log.steps[-1] - log.steps[0]) / max(len(log) - 1, 1) if len(log) > 1 else 1.0
     return float(np.median(known, axis=1).sum() * max(every, 1.0))
+
+
+def late_fall(log: RunLog) -> tuple[float, float]:
+    """Fall of the mean loss from the third to the last quarter of a run, as a share of its level, and its noise.
+
+    Returns:
+        The share, and three standard errors of it; zeros where it cannot be told.
+    """
+    loss = log["loss"]
+    third, last = loss[len(loss) // 2 : 3 * len(loss) // 4], loss[3 * len(loss) // 4 :]
+    if len(third) < 2 or len(last) < 2 or not (np.isfinite(third).all() and np.isfinite(last).all()):
+        return 0.0, 0.0
+    level = abs(float(np.median(third))) or 1.0
+    error = float(np.hypot(third.std() / np.sqrt(len(third)), last.std() / np.sqrt(len(last))))
+    return (float(np.mean(third)) - float(np.mean(last))) / level, 3 * error / level

@@ -22,6 +22,7 @@ NOT_LEARNED = Limit(
     "share",
     "as in vanishing-gradient: a network that learns no more than the means of the targets makes about this much.",
 )
+FALLS = Limit("fall of the loss over the last half", 0.02, "share", "as in slow-convergence, which says the rest.")
 CONSTANT = Limit(
     "distance from the loss of a constant answer",
     0.05,
@@ -33,7 +34,7 @@ FEWEST = Limit("steps", 50, "steps", "fewer steps hold too few windows to tell a
 
 @rule(
     columns=("loss",),
-    limits=(SHARE, LEAVES, NOT_LEARNED, NOTHING_LEARNED, CONSTANT, FEWEST),
+    limits=(SHARE, LEAVES, NOT_LEARNED, NOTHING_LEARNED, FALLS, CONSTANT, FEWEST),
     symptom_of=(
         *("nonfinite-gradient", "exploding-gradient", "vanishing-gradient", "dead-units", "saturated-activation"),
         *("output-loss-mismatch", "unscaled-inputs", "poor-initialization", "over-regularised", "disconnected-weights"),
@@ -45,9 +46,9 @@ def plateau(log: RunLog) -> Finding | None:
     """The loss stands still where it should not: far above what the run reaches later, or near where it began.
 
     Measured: medians of the loss in windows. A window is flat where the loss a tenth of the run before and after
-    differs by less than its noise. A flat stretch is a plateau where the loss falls a good deal afterwards, or
-    where little was learned in the whole run; so is the end of a run at the loss of a constant answer. A flat stretch
-    after the loss has fallen, with nothing better to come, is convergence.
+    differs by less than its noise. A flat stretch is a plateau where the loss falls a good deal afterwards, or where
+    little was learned in a run that does not fall any more; so is the end of a run at the loss of a constant answer.
+    A flat stretch after the loss has fallen, with nothing better to come, is convergence.
 
     Blind spot: a run that was stopped on a plateau after good progress looks converged, since nobody knows what
     would have come; whether it was a saddle takes the curvature to tell.
@@ -56,7 +57,8 @@ def plateau(log: RunLog) -> Finding | None:
         raise NotApplicable(f"{len(log)} steps are too few to tell a slope from noise; {FEWEST.value:.0f} are needed")
     curve = signals.loss_curve(log)
     reached = learned(log)
-    stuck = reached < NOT_LEARNED.value
+    fall, noise = signals.late_fall(log)
+    stuck = reached < NOT_LEARNED.value and fall <= max(FALLS.value, noise)
     constant = constant_answer(log)
     ignores = np.zeros_like(curve.flat)
     if constant:

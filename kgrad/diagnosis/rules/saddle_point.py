@@ -23,12 +23,13 @@ SMALL = Limit(
 )
 LEAVES = Limit("fall of the loss afterwards", 0.2, "share", "as in plateau: what falls later was no minimum.")
 NOTHING_LEARNED = Limit("learned, of a grave saddle", 0.02, "share", "as in plateau.")
+FALLS = Limit("fall of the loss over the last half", 0.02, "share", "as in plateau.")
 NOT_LEARNED = Limit("learned", 0.3, "share", "as in plateau.")
 
 
 @rule(
     columns=("loss", "global_norm"),
-    limits=(NEGATIVE, SMALL, LEAVES, NOT_LEARNED, NOTHING_LEARNED),
+    limits=(NEGATIVE, SMALL, LEAVES, FALLS, NOT_LEARNED, NOTHING_LEARNED),
     symptom_of=(
         *("nonfinite-gradient", "exploding-gradient", "vanishing-gradient", "dead-units", "poor-initialization"),
         *("output-loss-mismatch", "unscaled-inputs"),
@@ -50,6 +51,8 @@ def saddle_point(log: RunLog) -> Finding | None:
     norms = np.asarray(log["global_norm"])
     largest = float(np.nanmax(np.where(np.isfinite(norms), norms, np.nan)))
     reached = learned(log)
+    fall, noise = signals.late_fall(log)
+    stuck = reached < NOT_LEARNED.value and fall <= max(FALLS.value, noise)
     worst: tuple[float, int, float, float] | None = None
     for row, step in enumerate(table["step"]):
         smallest, error, top = (float(table[key][row]) for key in ("smallest", "smallest_error", "largest"))
@@ -60,7 +63,6 @@ def saddle_point(log: RunLog) -> Finding | None:
         leaves = float(curve.leaves[window])
         gradient = float(table["gradient_norm"][row]) / largest if largest > 0 else 0.0
         stands = bool(curve.flat[window])
-        stuck = reached < NOT_LEARNED.value
         passed = leaves > LEAVES.value and not curve.learned[window]
         if gradient > SMALL.value or not stands or not (stuck or passed):
             continue

@@ -1,7 +1,5 @@
 """The rule `slow-convergence`."""
 
-import numpy as np
-
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
@@ -45,7 +43,7 @@ def slow_convergence(log: RunLog) -> Finding | None:
         return None
     if path <= 0:
         raise NotApplicable("no kernel moved")
-    fall, noise = _late_fall(log)
+    fall, noise = signals.late_fall(log)
     falls = fall > max(FALLS.value, noise)
     few = len(log) < FEW.value and path < PATH.value
     if not few and not falls:
@@ -72,14 +70,3 @@ def slow_convergence(log: RunLog) -> Finding | None:
         confidence=0.8 if few else 0.7,
         details={"path": path, "falls": falls},
     )
-
-
-def _late_fall(log: RunLog) -> tuple[float, float]:
-    """Fall from the third to the last quarter as a share of the level, and three standard errors of it."""
-    loss = log["loss"]
-    third, last = loss[len(loss) // 2 : 3 * len(loss) // 4], loss[3 * len(loss) // 4 :]
-    if len(third) < 2 or len(last) < 2 or not (np.isfinite(third).all() and np.isfinite(last).all()):
-        return 0.0, 0.0
-    level = abs(float(np.median(third))) or 1.0
-    error = float(np.hypot(third.std() / np.sqrt(len(third)), last.std() / np.sqrt(len(last))))
-    return (float(np.mean(third)) - float(np.mean(last))) / level, 3 * error / level
