@@ -178,12 +178,23 @@ def depth_trend(log: RunLog) -> DepthTrend:
     return DepthTrend(edges, slope * (len(columns) - 1), agreement)
 
 
-def longest_run(mask: NDArray[np.bool_]) -> tuple[int, int]:
-    """First and end position of the longest unbroken stretch of `True`; `(0, 0)` for none.
+def longest_run(mask: NDArray[np.bool_], gap: int = 0) -> tuple[int, int]:
+    """First and end position of the longest stretch of `True`; `(0, 0)` for none.
+
+    Args:
+        mask: shape `(windows,)`.
+        gap: so many `False` in a row do not break a stretch.
 
     >>> longest_run(np.array([True, False, True, True]))
     (2, 4)
+    >>> longest_run(np.array([True, False, True, True]), gap=1)
+    (0, 4)
     """
+    mask = mask.copy()
+    places = np.flatnonzero(mask)
+    for before, after in pairwise(places):
+        if after - before <= gap + 1:
+            mask[before:after] = True
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     starts, ends = edges[::2], edges[1::2]
     if not len(starts):

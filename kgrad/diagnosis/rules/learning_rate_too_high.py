@@ -5,7 +5,7 @@ import numpy as np
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding, power
 from kgrad.diagnosis.rule import Limit, rule
-from kgrad.diagnosis.skill import constant_answer, learned
+from kgrad.diagnosis.skill import constant_answer
 from kgrad.log.run_log import RunLog
 
 RATIO = Limit(
@@ -73,7 +73,8 @@ def _overshoot(log: RunLog) -> Finding | None:
     if thrown <= OVERSHOOT.value or first > early or largest < RATIO.value:
         return None
     rate = float(log["learning_rate"][0])
-    reached = learned(log)
+    level = signals.loss_curve(log).level
+    reached = 1.0 - float(np.nanmin(np.where(np.isfinite(level), level, np.nan), initial=np.inf)) / expected
     return Finding(
         rule="learning-rate-too-high",
         severity="high" if not reached >= LEARNED.value else "medium",

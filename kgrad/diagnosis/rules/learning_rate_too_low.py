@@ -29,7 +29,7 @@ LARGEST = Limit(
     "1",
     "where more than this is needed for the usual ratio the gradient is too small, not the learning rate.",
 )
-NOT_LEARNED = Limit("learned", 0.3, "share", "as in plateau.")
+NOT_LEARNED = Limit("learned", 0.3, "share", "as in the rule plateau.")
 FEWEST = Limit("steps", 50, "steps", "fewer steps say that there were few, which `slow-convergence` does.")
 
 

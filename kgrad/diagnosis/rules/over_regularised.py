@@ -20,7 +20,7 @@ PENALTY = Limit(
     "beyond this the optimizer gains more by shrinking the weights to nothing than by all there is to learn.",
 )
 DROPPED = Limit("rate of dropout", 0.8, "share", "of ten units two are left: Srivastava et al. (2014) use 0.2 to 0.5.")
-NOT_LEARNED = Limit("learned", 0.3, "share", "as in plateau.")
+NOT_LEARNED = Limit("learned", 0.3, "share", "as in the rule plateau.")
 
 # Mean of |w| over the root mean square: 1 for a constant, 0.80 for a normal, 0.87 for a uniform distribution.
 _MEAN_OVER_ROOT = math.sqrt(2 / math.pi)

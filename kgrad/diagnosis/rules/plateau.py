@@ -9,7 +9,7 @@ from kgrad.diagnosis.skill import constant_answer, learned
 from kgrad.log.run_log import RunLog
 
 SHARE = Limit("share of the run", 0.2, "share", "a fifth of a run spent without progress is worth a word (own choice).")
-NOTHING_LEARNED = Limit("learned, of a grave plateau", 0.02, "share", "within the noise of nothing (own choice).")
+NOTHING_LEARNED = Limit("learned, of a grave plateau", 0.1, "share", "less is next to nothing (own choice).")
 LEAVES = Limit(
     "fall of the loss after the stretch",
     0.2,
@@ -65,7 +65,7 @@ def plateau(log: RunLog) -> Finding | None:
         near = np.abs(curve.level - constant) < CONSTANT.value * constant
         ignores = np.logical_and.accumulate(near[::-1])[::-1]  # to the end
     stands = curve.flat & ((curve.leaves > LEAVES.value) & ~curve.learned | stuck) | ignores & stuck
-    first, end = signals.longest_run(stands)
+    first, end = signals.longest_run(stands, gap=2)
     share = float((curve.edges[end] - curve.edges[first]) / len(log)) if end else 0.0
     if share < SHARE.value:
         return None

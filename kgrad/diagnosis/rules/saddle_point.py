@@ -22,9 +22,9 @@ SMALL = Limit(
     "a point is critical where the gradient is small; a decade under its own largest, on the same loss.",
 )
 LEAVES = Limit("fall of the loss afterwards", 0.2, "share", "as in plateau: what falls later was no minimum.")
-NOTHING_LEARNED = Limit("learned, of a grave saddle", 0.02, "share", "as in plateau.")
-FALLS = Limit("fall of the loss over the last half", 0.02, "share", "as in plateau.")
-NOT_LEARNED = Limit("learned", 0.3, "share", "as in plateau.")
+NOTHING_LEARNED = Limit("learned, of a grave saddle", 0.1, "share", "less is next to nothing (own choice).")
+FALLS = Limit("fall of the loss over the last half", 0.02, "share", "as in the rule plateau.")
+NOT_LEARNED = Limit("learned", 0.3, "share", "as in the rule plateau.")
 
 
 @rule(
@@ -38,7 +38,7 @@ NOT_LEARNED = Limit("learned", 0.3, "share", "as in plateau.")
 def saddle_point(log: RunLog) -> Finding | None:
     """Training stands near a saddle: the gradient is small, and the loss curves down in some direction.
 
-    Measured, at each step where the curvature was taken and the loss stood: the smallest eigenvalue of the Hessian on
+    Measured: at each step where the curvature was taken and the loss stood, the smallest eigenvalue of the Hessian on
     the reference batch, which must be negative beyond its error bound and not tiny against the largest; the gradient
     there against the largest of the run; and whether the loss is above what later steps reach, or little was learned.
 

@@ -7,7 +7,7 @@ from kgrad.diagnosis.skill import learned
 from kgrad.log.run_log import RunLog
 
 PATH = Limit("path of the weights over the run", 0.5, "weight sizes", "as in learning-rate-too-low.")
-NOT_LEARNED = Limit("learned", 0.3, "share", "as in plateau.")
+NOT_LEARNED = Limit("learned", 0.3, "share", "as in the rule plateau.")
 FEW = Limit("steps", 50, "steps", "as in plateau: fewer are too few to tell a slope from noise, let alone to train.")
 PROGRESS = Limit(
     "progress of the loss since the start", 0.5, "share", "a loss that has halved is on its way, from a bad start."
