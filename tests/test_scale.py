@@ -47,6 +47,7 @@ def test_comparing(place):
     said = run(block("comparison.to_pandas") + "print(len(frame))", place)
     assert said.splitlines()[0].startswith("6 of 12 runs vanish; all 6 use sigmoid")
     assert said.splitlines()[-1] == "13"
+    assert "<title>13 runs compared" in (place / "reports" / "comparison.html").read_text()
 
 
 def test_summaries_made_elsewhere(place):
