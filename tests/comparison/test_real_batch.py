@@ -1,4 +1,4 @@
-"""A real batch: six trainings of a deep network, each watched by its own monitor, then one comparison."""
+"""A real batch: four trainings of a deep network, each watched by its own monitor, then one comparison."""
 
 import numpy as np
 import pytest
@@ -28,20 +28,20 @@ def train(place, activation, initializer, seed):
 @pytest.mark.slow
 def test_a_batch_trained_here_is_told_apart(tmp_path):
     for activation, initializer in (("sigmoid", "glorot_uniform"), ("tanh", "glorot_normal")):
-        for seed in range(3):
+        for seed in range(2):
             train(tmp_path, activation, initializer, seed)
     comparison = kgrad.compare(tmp_path)
     assert all(run.status == "finished" for run in comparison.runs)
     sick = {run.name for run in comparison.runs if "vanishing-gradient" in run.causes}
-    assert sick == {f"sigmoid-{seed}" for seed in range(3)}
+    assert sick == {f"sigmoid-{seed}" for seed in range(2)}
     assert comparison.differing[:2] == ("activation", "initializer")
     assert comparison.by == ("activation",)  # the initializer changes with it
     assert comparison.shared["optimizer"] == "SGD"
     assert comparison.shared["clipnorm"] == 1.0
     assert comparison.shared["learning_rate"] == 0.1
-    assert {run.seed for run in comparison.runs} == {0, 1, 2}
-    assert {len(group.values) for group in comparison.groups} == {3}
+    assert {run.seed for run in comparison.runs} == {0, 1}
+    assert {len(group.values) for group in comparison.groups} == {2}
     first = next(each for each in comparison.associations if each.disease == "vanishing-gradient")
-    assert (first.value, first.sick_with, first.runs_with, first.sick_without) == ("sigmoid", 3, 3, 0)
+    assert (first.value, first.sick_with, first.runs_with, first.sick_without) == ("sigmoid", 2, 2, 0)
     assert first.together_with == ("initializer",)
     assert {"accuracy", "loss"} <= set(comparison.runs[0].metrics)
