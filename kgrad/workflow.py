@@ -27,6 +27,7 @@ __all__ = [
     "render",
     "render_comparison",
     "targets_of",
+    "write_comparison",
     "write_report",
     "write_text",
 ]
@@ -116,6 +117,16 @@ def render_comparison(comparison: "Comparison", format: str = "html") -> str:
     if format == "csv":
         return str(comparison.to_pandas().to_csv(index=False))
     raise KgradError(f"unknown format {format!r}; expected one of: {', '.join(COMPARISON_FORMATS)}")
+
+
+def write_comparison(comparison: "Comparison", place: str | os.PathLike[str]) -> Path:
+    """Writes a comparison, as the file's ending says (`.json`, `.csv`, otherwise HTML), and returns where.
+
+    Raises:
+        KgradError: the file cannot be written.
+    """
+    ending = Path(place).suffix.lstrip(".").lower()
+    return write_text(place, render_comparison(comparison, ending if ending in COMPARISON_FORMATS else "html"))
 
 
 def write_report(examination: Examination, place: str | os.PathLike[str]) -> Path:

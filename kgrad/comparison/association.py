@@ -33,6 +33,8 @@ class Association:
         p: two-sided p-value: Fisher's exact test, for a number Mann-Whitney's.
         adjusted: the same after Holm's correction over all associations of the comparison.
         effect: share of the sick with the value less that without it; for a number, Cliff's delta.
+        median_sick: for a number, the median of the sick.
+        median_healthy: for a number, the median of the others.
         together_with: settings that split the runs in the same way, so that the cause may be theirs.
     """
 
@@ -47,6 +49,8 @@ class Association:
     p: float
     effect: float
     adjusted: float = math.nan
+    median_sick: float = math.nan
+    median_healthy: float = math.nan
     together_with: tuple[str, ...] = ()
 
     @property
@@ -129,7 +133,17 @@ def _numeric(disease: str, name: str, values: np.ndarray, sick: np.ndarray) -> A
     found = stats.mannwhitneyu(values[sick], values[~sick])
     delta = 2 * float(found.statistic) / (sick.sum() * (~sick).sum()) - 1
     above = values > np.median(values)
-    return Association(disease, name, None, True, *_counts(above, sick), p=float(found.pvalue), effect=float(delta))
+    return Association(
+        disease,
+        name,
+        None,
+        True,
+        *_counts(above, sick),
+        p=float(found.pvalue),
+        effect=float(delta),
+        median_sick=float(np.median(values[sick])),
+        median_healthy=float(np.median(values[~sick])),
+    )
 
 
 def _counts(with_it: np.ndarray, sick: np.ndarray) -> tuple[int, int, int, int]:

@@ -10,10 +10,16 @@ from kgrad.comparison.settings import in_words
 from kgrad.comparison.significance import PairTest
 from kgrad.comparison.summary import RunSummary, grows
 
+# A Cliff's delta from here on is large (Romano et al. 2006 put the line at 0.474).
+_CLEAR = 0.474
 _VERBS = {
     "vanishing-gradient": ("vanishes", "vanish"),
     "exploding-gradient": ("explodes", "explode"),
     "nonfinite-gradient": ("meets NaN or infinite gradients", "meet NaN or infinite gradients"),
+    "poor-initialization": ("begins with a poor initialization", "begin with a poor initialization"),
+    "unscaled-inputs": ("is fed unscaled inputs", "are fed unscaled inputs"),
+    "output-loss-mismatch": ("has an output that does not fit the loss", "have an output that does not fit the loss"),
+    "disconnected-weights": ("has weights without a gradient", "have weights without a gradient"),
     "dead-units": ("has dead units", "have dead units"),
     "plateau": ("stands on a plateau", "stand on a plateau"),
     SICK: ("is sick", "are sick"),
@@ -74,7 +80,10 @@ def _of_disease(disease: str, judged: Sequence[RunSummary], found: Sequence[Asso
     sparing = next((e for e in _spared(held) if covering is None or e.setting != covering.setting), None)
     if sparing is not None:
         parts.append(f"with {_value(sparing)} none of {sparing.runs_with} does")
-    if covering is None and sparing is None:
+    sized = next((e for e in held if e.is_numeric and abs(e.effect) >= _CLEAR), None)
+    if sized is not None:
+        parts.append(_size(sized))
+    if covering is None and sparing is None and sized is None:
         parts.append(_leaning(held))
     return "; ".join(parts) + "."
 
@@ -88,12 +97,18 @@ def _value(each: Association) -> str:
     return in_words(each.setting, each.value) + also
 
 
+def _size(each: Association) -> str:
+    than = "larger" if each.effect > 0 else "smaller"
+    medians = f"median {number(each.median_sick)} against {number(each.median_healthy)}"
+    return f"their {each.setting} is {than} ({medians})"
+
+
 def _leaning(held: Sequence[Association]) -> str:
     if not held:
         return "no setting that differs tells them from the others by more than chance"
     first = held[0]
     if first.is_numeric:
-        return f"theirs is the {'larger' if first.effect > 0 else 'smaller'} {first.setting}"
+        return _size(first)
     with_it = f"{first.sick_with} of {first.runs_with} with {_value(first)}"
     return f"{with_it}, {first.sick_without} of {first.runs_without} without"
 

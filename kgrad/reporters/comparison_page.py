@@ -245,7 +245,8 @@ def _test(test: PairTest, groups: Sequence[Group]) -> TestRow:
 
 
 def _association(each: Association) -> AssociationRow:
-    size = "above its median" if each.is_numeric else shown(each.value)
+    medians = f"median of the sick {number(each.median_sick)}, of the others {number(each.median_healthy)}"
+    size = f"above its median ({medians})" if each.is_numeric else shown(each.value)
     also = f" (or {', '.join(each.together_with)})" if each.together_with else ""
     return AssociationRow(
         disease=each.disease if each.disease == SICK else each.disease.replace("-", " "),
