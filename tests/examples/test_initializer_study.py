@@ -48,7 +48,8 @@ def test_a_small_study_trains_each_setting_once(tmp_path):
         "sys.argv = ['study', '--runs', 'made', '--jobs', '1']; s.main()"
     )
     first = run(code, tmp_path)
-    assert first.splitlines()[-1] == "kgrad compare made"
+    assert first.splitlines()[-1] == "reports/initializer_study.html"
+    assert (tmp_path / "reports" / "initializer_study.html").read_text().startswith("<!doctype html>")
     assert "1/1" in first
     assert "0/1" in first
     runs = sorted((tmp_path / "made").iterdir())
