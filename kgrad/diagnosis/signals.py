@@ -233,15 +233,23 @@ def path(log: RunLog) -> float:
 
 
 def late_fall(log: RunLog) -> tuple[float, float]:
-    """Fall of the mean loss from the third to the last quarter of a run, as a share of its level, and its noise.
+    """`fall` over the last half of a run."""
+    loss = log["loss"]
+    return fall(loss[len(loss) // 2 :])
+
+
+def fall(losses: FloatArray) -> tuple[float, float]:
+    """Fall of the mean from the first to the second half of some losses, as a share of its level, and its noise.
+
+    Args:
+        losses: one per step, shape `(steps,)`.
 
     Returns:
         The share, and three standard errors of it; zeros where it cannot be told.
     """
-    loss = log["loss"]
-    third, last = loss[len(loss) // 2 : 3 * len(loss) // 4], loss[3 * len(loss) // 4 :]
-    if len(third) < 2 or len(last) < 2 or not (np.isfinite(third).all() and np.isfinite(last).all()):
+    before, after = losses[: len(losses) // 2], losses[len(losses) // 2 :]
+    if len(before) < 2 or not (np.isfinite(before).all() and np.isfinite(after).all()):
         return 0.0, 0.0
-    level = abs(float(np.median(third))) or 1.0
-    error = float(np.hypot(third.std() / np.sqrt(len(third)), last.std() / np.sqrt(len(last))))
-    return (float(np.mean(third)) - float(np.mean(last))) / level, 3 * error / level
+    level = abs(float(np.median(before))) or 1.0
+    error = float(np.hypot(before.std() / np.sqrt(len(before)), after.std() / np.sqrt(len(after))))
+    return (float(np.mean(before)) - float(np.mean(after))) / level, 3 * error / level

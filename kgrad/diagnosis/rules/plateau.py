@@ -65,9 +65,11 @@ def plateau(log: RunLog) -> Finding | None:
         near = np.abs(curve.level - constant) < CONSTANT.value * constant
         ignores = np.logical_and.accumulate(near[::-1])[::-1]  # to the end
     stands = curve.flat & ((curve.leaves > LEAVES.value) & ~curve.learned | stuck) | ignores & stuck
-    first, end = signals.longest_run(stands, gap=2)
+    first, end = signals.longest_run(stands, gap=1)
     share = float((curve.edges[end] - curve.edges[first]) / len(log)) if end else 0.0
-    if share < SHARE.value:
+    inside, inside_noise = signals.fall(log["loss"][curve.edges[first] : curve.edges[end]])
+    # It must be shown to stand, and not only not be shown to fall: noise can hide a fall that matters.
+    if share < SHARE.value or inside > max(FALLS.value, inside_noise) or inside + inside_noise > LEAVES.value:
         return None
     begin, last = signals.span(log, curve.edges, first, end)
     level = float(np.nanmedian(curve.level[first:end]))
