@@ -37,7 +37,7 @@ LEVEL = 0.001
 
 @dataclass(frozen=True)
 class Setting:
-    """One training."""
+    """One training; the depth counts hidden layers."""
 
     activation: str
     initializer: str
@@ -123,8 +123,8 @@ def table(found: dict[Setting, float]) -> Table:
     """Accuracy and how many seeds train, by activation, initializer, clipnorm and depth."""
     depths = sorted({setting.depth for setting in found})
     made = Table(
-        *("network", *(f"depth {depth}" for depth in depths), "stops at"),
-        title="Mean accuracy on 450 new digits, and how many seeds train",
+        *("network", *(f"{depth} layers" for depth in depths), "stops at"),
+        title="Mean accuracy on 450 new digits and how many seeds train, by hidden layers",
         title_justify="left",
         box=None,
     )
