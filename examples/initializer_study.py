@@ -27,7 +27,6 @@ from rich.table import Table
 from scipy.stats import binomtest
 
 import kgrad
-from kgrad import workflow
 from kgrad.errors import RunFolderError
 
 UNITS, EPOCHS, BATCH, RATE, JUDGED = 64, 10, 64, 0.05, 450
@@ -190,7 +189,7 @@ def main() -> None:
         console.print(line)
     comparison = kgrad.compare([options.runs / setting.name for setting in chosen])
     print("", *comparison.verdict, sep="\n")
-    print(workflow.write_text(options.output, workflow.render_comparison(comparison)))
+    print(kgrad.write_comparison(comparison, options.output))
 
 
 if __name__ == "__main__":
