@@ -27,7 +27,6 @@ from rich.table import Table
 from scipy.stats import binomtest
 
 import kgrad
-from kgrad import workflow
 from kgrad.errors import RunFolderError
 
 UNITS, EPOCHS, BATCH, RATE, JUDGED = 64, 10, 64, 0.05, 450
@@ -37,7 +36,7 @@ LEVEL = 0.001
 
 @dataclass(frozen=True)
 class Setting:
-    """One training."""
+    """One training; the depth counts hidden layers."""
 
     activation: str
     initializer: str
@@ -123,8 +122,8 @@ def table(found: dict[Setting, float]) -> Table:
     """Accuracy and how many seeds train, by activation, initializer, clipnorm and depth."""
     depths = sorted({setting.depth for setting in found})
     made = Table(
-        *("network", *(f"depth {depth}" for depth in depths), "stops at"),
-        title="Mean accuracy on 450 new digits, and how many seeds train",
+        *("network", *(f"{depth} layers" for depth in depths), "stops at"),
+        title="Mean accuracy on 450 new digits and how many seeds train, by hidden layers",
         title_justify="left",
         box=None,
     )
@@ -190,7 +189,7 @@ def main() -> None:
         console.print(line)
     comparison = kgrad.compare([options.runs / setting.name for setting in chosen])
     print("", *comparison.verdict, sep="\n")
-    print(workflow.write_text(options.output, workflow.render_comparison(comparison)))
+    print(kgrad.write_comparison(comparison, options.output))
 
 
 if __name__ == "__main__":
