@@ -43,6 +43,7 @@ DECADES = Limit(
     optional=("gradient_norm", "loss", "nonfinite_count", "weight_norm"),
     limits=(GROWTH, NOISE, LOSS_RISE, LEARNED, STEPS, DECADES),
     symptom_of=("poor-initialization", "output-loss-mismatch", "unscaled-inputs", "learning-rate-too-high:overshoot"),
+    judged="at once",
 )
 def exploding_gradient(log: RunLog) -> Finding | None:
     """The gradient grows by orders of magnitude, over the steps or on its way back through the layers.

@@ -41,6 +41,7 @@ FEWEST = Limit("steps", 50, "steps", "fewer steps say that there were few, which
         *("output-loss-mismatch", "unscaled-inputs", "poor-initialization", "over-regularised", "disconnected-weights"),
         "clipping-too-tight",
     ),
+    judged="at the end",
 )
 def learning_rate_too_low(log: RunLog) -> Finding | None:
     """The steps are so small that the weights hardly leave their initial values, and little is learned.

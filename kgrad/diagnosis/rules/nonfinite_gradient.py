@@ -26,6 +26,7 @@ SKIPPED = Limit(
         "output-loss-mismatch",
         "unscaled-inputs",
     ),
+    judged="at once",
 )
 def nonfinite_gradient(log: RunLog) -> Finding | None:
     """Gradients are NaN or infinite: the update destroys the weights, and nothing after it means anything.

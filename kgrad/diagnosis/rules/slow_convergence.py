@@ -28,6 +28,7 @@ FALLS = Limit(
         *("output-loss-mismatch", "unscaled-inputs", "poor-initialization", "over-regularised", "disconnected-weights"),
         *("clipping-too-tight", "learning-rate-too-low", "learning-rate-too-high"),
     ),
+    judged="at the end",
 )
 def slow_convergence(log: RunLog) -> Finding | None:
     """Training ended before it got anywhere: too few updates, at a speed that would have led on.
