@@ -13,16 +13,25 @@ from kgrad.comparison.summary import RunSummary, grows
 # A Cliff's delta from here on is large (Romano et al. 2006 put the line at 0.474).
 _CLEAR = 0.474
 _VERBS = {
-    "vanishing-gradient": ("vanishes", "vanish"),
-    "exploding-gradient": ("explodes", "explode"),
-    "nonfinite-gradient": ("meets NaN or infinite gradients", "meet NaN or infinite gradients"),
-    "poor-initialization": ("begins with a poor initialization", "begin with a poor initialization"),
-    "unscaled-inputs": ("is fed unscaled inputs", "are fed unscaled inputs"),
-    "output-loss-mismatch": ("has an output that does not fit the loss", "have an output that does not fit the loss"),
-    "disconnected-weights": ("has weights without a gradient", "have weights without a gradient"),
-    "dead-units": ("has dead units", "have dead units"),
-    "plateau": ("stands on a plateau", "stand on a plateau"),
     SICK: ("is sick", "are sick"),
+    "clipping-too-tight": ("is clipped too tightly", "are clipped too tightly"),
+    "dead-units": ("has dead units", "have dead units"),
+    "disconnected-weights": ("has weights without a gradient", "have weights without a gradient"),
+    "exploding-gradient": ("explodes", "explode"),
+    "learning-rate-too-high": ("learns at too high a rate", "learn at too high a rate"),
+    "learning-rate-too-low": ("learns at too low a rate", "learn at too low a rate"),
+    "loss-scale-trouble": ("has trouble with the loss scale", "have trouble with the loss scale"),
+    "noisy-gradient": ("has a noisy gradient", "have a noisy gradient"),
+    "nonfinite-gradient": ("meets NaN or infinite gradients", "meet NaN or infinite gradients"),
+    "output-loss-mismatch": ("has an output that does not fit the loss", "have an output that does not fit the loss"),
+    "over-regularised": ("is regularised too much", "are regularised too much"),
+    "plateau": ("stands on a plateau", "stand on a plateau"),
+    "poor-initialization": ("begins with a poor initialization", "begin with a poor initialization"),
+    "saddle-point": ("stays at a saddle point", "stay at a saddle point"),
+    "saturated-activation": ("is saturated", "are saturated"),
+    "slow-convergence": ("converges slowly", "converge slowly"),
+    "unscaled-inputs": ("is fed unscaled inputs", "are fed unscaled inputs"),
+    "vanishing-gradient": ("vanishes", "vanish"),
 }
 
 
@@ -83,7 +92,7 @@ def _of_disease(disease: str, judged: Sequence[RunSummary], found: Sequence[Asso
     sized = next((e for e in held if e.is_numeric and abs(e.effect) >= _CLEAR), None)
     if sized is not None:
         parts.append(_size(sized))
-    if covering is None and sparing is None and sized is None:
+    if covering is None and sparing is None and sized is None and count > 1:
         parts.append(_leaning(held))
     return "; ".join(parts) + "."
 

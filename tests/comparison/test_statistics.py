@@ -215,3 +215,10 @@ def test_grouping_by_a_setting_says_what_else_varies():
     comparison = make_comparison(runs, by=["first"])
     assert [(len(g.values), g.varies) for g in comparison.groups] == [(6, ("second",)), (6, ("second",))]
     assert comparison.minima == ()
+
+
+def test_words_are_kept_for_rules_that_exist():
+    from kgrad.comparison.words import _VERBS
+    from kgrad.diagnosis.rule import all_rules
+
+    assert set(_VERBS) - {SICK} <= {rule.id for rule in all_rules()}
