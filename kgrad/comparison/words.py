@@ -79,20 +79,27 @@ def _of_disease(disease: str, judged: Sequence[RunSummary], found: Sequence[Asso
     if count == len(judged):
         return f"All {count} runs {verb[1]}."
     parts = [f"{count} of {len(judged)} runs {verb[count != 1]}"]
-    held = [each for each in found if each.disease == disease and each.holds]
+    of_it = [each for each in found if each.disease == disease and each.holds]
+    held = [each for each in of_it if each.within is None]
     covering = next((e for e in held if e.sick_with == count and not e.is_numeric), None)
+    said: set[str] = set()  # a setting is named once
     if covering is not None:
+        said.add(covering.setting)
         who = f"all {count} use" if count > 2 else "both use" if count == 2 else "it uses"
         share = f"{count} of the {covering.runs_with} that do" if covering.runs_with > count else "and nobody else does"
         parts.append(f"{who} {_value(covering)} ({share})")
-    # Of the same setting, it would say again what the covering value says.
-    sparing = next((e for e in _spared(held) if covering is None or e.setting != covering.setting), None)
+        inner = [e for e in of_it if e.within == (covering.setting, covering.value)]
+        if inner:
+            said.add(inner[0].setting)
+            parts.append(f"of those {covering.runs_with}, {_inner(inner[0])}")
+    sparing = next((each for each in _spared(held) if each.setting not in said), None)
     if sparing is not None:
+        said.add(sparing.setting)
         parts.append(f"with {_value(sparing)} none of {sparing.runs_with} does")
-    sized = next((e for e in held if e.is_numeric and abs(e.effect) >= _CLEAR), None)
+    sized = next((e for e in held if e.is_numeric and abs(e.effect) >= _CLEAR and e.setting not in said), None)
     if sized is not None:
         parts.append(_size(sized))
-    if covering is None and sparing is None and sized is None and count > 1:
+    if len(parts) == 1 and count > 1:
         parts.append(_leaning(held))
     return "; ".join(parts) + "."
 
@@ -112,14 +119,24 @@ def _size(each: Association) -> str:
     return f"their {each.setting} is {than} ({medians})"
 
 
+def _inner(each: Association) -> str:
+    if each.is_numeric:
+        return _size(each).replace("their", "the sick ones'", 1)
+    return _counts(each)
+
+
+def _counts(each: Association) -> str:
+    with_it = f"{each.sick_with} of {each.runs_with} with {_value(each)}"
+    return f"{with_it} and {each.sick_without} of {each.runs_without} without"
+
+
 def _leaning(held: Sequence[Association]) -> str:
     if not held:
         return "no setting that differs tells them from the others by more than chance"
     first = held[0]
     if first.is_numeric:
         return _size(first)
-    with_it = f"{first.sick_with} of {first.runs_with} with {_value(first)}"
-    return f"{with_it}, {first.sick_without} of {first.runs_without} without"
+    return _counts(first)
 
 
 def _best(groups: Sequence[Group], tests: Sequence[PairTest], measure: str) -> list[str]:
