@@ -78,16 +78,17 @@ class Diagnosis:
         return asdict(self)
 
 
-def diagnose(log: RunLog, rules: Iterable[Rule] | None = None) -> Diagnosis:
+def diagnose(log: RunLog, rules: Iterable[Rule] | None = None, *, layers: bool = True) -> Diagnosis:
     """The diagnosis of a run. Pure: the same log gives the same diagnosis.
 
     Args:
         log: the run.
         rules: the rules to ask; all of them by default.
+        layers: whether to find the phases of every layer too, which is half the work in a deep network.
     """
     asked = tuple(rules) if rules is not None else all_rules()
     outcomes = _explain(tuple(_ask(each, log) for each in asked), asked)
-    diagnosis = Diagnosis(log.name, "", outcomes, model_phases(log), layer_phases(log))
+    diagnosis = Diagnosis(log.name, "", outcomes, model_phases(log), layer_phases(log) if layers else {})
     return replace(diagnosis, verdict=_verdict(log, diagnosis))
 
 
