@@ -1,4 +1,4 @@
-"""The diagnosis while training goes on: it says so once, stops where asked, and agrees with the diagnosis afterwards."""
+"""The diagnosis while training goes on: said once, stops where asked, and is the diagnosis afterwards."""
 
 import keras
 import numpy as np
