@@ -96,7 +96,7 @@ def write(place: Path, number: int, layers: int, steps: int, diagnosed: bool) ->
     optimizer = {"class_name": "Adam", "config": {"learning_rate": rate, "clipnorm": None, "beta_1": 0.9}}
     facts = {"optimizer": optimizer, "loss": "mse", "tags": {"seed": number // 18}, "kgrad_version": kgrad.__version__}
     writer = RunWriter(Store(str(place)), log.structure, facts)
-    series = {name: log[name] for name in schema.STEP_SERIES}
+    series = {name: log[name] for name in schema.STEP_SERIES if name in log}
     writer.add_steps(log.steps, series, {name: log[name] for name in schema.STATISTICS})
     for epoch in range(5):
         writer.add_epoch(epoch, steps * (epoch + 1) // 5 - 1, {"loss": 1.0, "val_loss": float(log["loss"][-1])})

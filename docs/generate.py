@@ -41,7 +41,7 @@ def rules_page() -> str:
 
 
 def _rule(rule: Rule) -> str:
-    causes = [f"[{cause}](#{cause})" for cause in rule.symptom_of]
+    causes = [_cause(*cause.split(":")) for cause in rule.symptom_of]
     knobs = [f"[{_title(knob)}](knobs.md#{knob.__name__})" for knob in answers(rule.id)]
     reads = f"Reads {_code(rule.columns)}"
     if rule.optional:
@@ -53,6 +53,10 @@ def _rule(rule: Rule) -> str:
     if rule.limits:
         lines += ["\n| limit | value | where it comes from |", "|---|---|---|", *map(_limit, rule.limits)]
     return "\n".join(lines) + "\n"
+
+
+def _cause(rule: str, kind: str = "") -> str:
+    return f"[{rule}](#{rule})" + (f" ({kind})" if kind else "")
 
 
 def _limit(limit: Limit) -> str:

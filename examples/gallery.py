@@ -25,6 +25,10 @@ INDEX = """<!doctype html>
 <li><a href="{{ story.name|replace("-", "_") }}.html">{{ story.name }}</a>, {{ story.about }}: {{ verdict }}</li>
 {% endfor %}
 </ul>
+{% if study %}
+<p>And many at once: <a href="initializer_study.html">the depth at which sigmoid and tanh networks stop training</a>,
+by initializer (examples/initializer_study.py).</p>
+{% endif %}
 </body>
 </html>
 """
@@ -38,7 +42,9 @@ def main() -> None:
         examination, _ = run_story(story, report=REPORTS / f"{name}.html")
         rows.append((story, examination.diagnosis.verdict))
     template = Environment(autoescape=True, trim_blocks=True).from_string(INDEX)
-    (REPORTS / "index.html").write_text(template.render(rows=rows) + "\n")
+    (REPORTS / "index.html").write_text(
+        template.render(rows=rows, study=(REPORTS / "initializer_study.html").exists()) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kgrad.errors import KgradError
     from kgrad.log.reader import read_run
     from kgrad.log.run_log import RunLog
-    from kgrad.workflow import Examination, examine, export, render, write_report
+    from kgrad.workflow import Examination, examine, export, render, write_comparison, write_report
 
 _HOMES = {
     "Comparison": "kgrad.comparison",
@@ -33,6 +33,7 @@ _HOMES = {
     "export": "kgrad.workflow",
     "read_run": "kgrad.log.reader",
     "render": "kgrad.workflow",
+    "write_comparison": "kgrad.workflow",
     "write_report": "kgrad.workflow",
 }
 
@@ -51,6 +52,7 @@ __all__ = [
     "export",
     "read_run",
     "render",
+    "write_comparison",
     "write_report",
 ]
 

@@ -1,6 +1,7 @@
 """Load, diagnose, prescribe, render: the one way through the house, for the CLI, the callback and people."""
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,12 +28,15 @@ __all__ = [
     "render",
     "render_comparison",
     "targets_of",
+    "write_comparison",
     "write_report",
     "write_text",
 ]
 
 FORMATS = ("html", "json", "text")
 COMPARISON_FORMATS = ("html", "json", "csv")
+
+_logger = logging.getLogger("kgrad")
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,16 @@ def render_comparison(comparison: "Comparison", format: str = "html") -> str:
     if format == "csv":
         return str(comparison.to_pandas().to_csv(index=False))
     raise KgradError(f"unknown format {format!r}; expected one of: {', '.join(COMPARISON_FORMATS)}")
+
+
+def write_comparison(comparison: "Comparison", place: str | os.PathLike[str]) -> Path:
+    """Writes a comparison, as the file's ending says (`.json`, `.csv`, otherwise HTML), and returns where.
+
+    Raises:
+        KgradError: the file cannot be written.
+    """
+    ending = Path(place).suffix.lstrip(".").lower()
+    return write_text(place, render_comparison(comparison, ending if ending in COMPARISON_FORMATS else "html"))
 
 
 def write_report(examination: Examination, place: str | os.PathLike[str]) -> Path:
@@ -203,19 +217,18 @@ def targets_of(**wanted: bool | str | os.PathLike[str]) -> dict[str, str | None]
 def export_when_done(run: Examination, targets: Mapping[str, str | None]) -> list[str]:
     """Exports a run to each of its targets and returns where it is now.
 
+    A target that cannot take the run is a warning in the log `kgrad`, with the command that tries again: the training
+    is done and its run folder whole.
+
     Args:
         run: what `examine` gave.
         targets: what `targets_of` gave.
-
-    Raises:
-        KgradError: a target could not take the run; the others were written all the same.
     """
-    done, failed = [], []
+    done = []
     for name, place in targets.items():
         try:
             done.append(export(run, name, place))
         except KgradError as error:
-            failed.append(str(error))
-    if failed:
-        raise KgradError("; ".join(failed))
+            again = f"kgrad export {run.log.path or run.log.name} --to {name}" + (f" -o {place}" if place else "")
+            _logger.warning("%s; try again: %s", error, again)
     return done

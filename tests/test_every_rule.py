@@ -61,7 +61,19 @@ def test_its_columns_are_in_the_schema(rule):
 
 @every_rule
 def test_its_causes_are_rules(rule):
-    assert set(rule.symptom_of) <= {other.id for other in RULES} - {rule.id}
+    assert {cause.split(":")[0] for cause in rule.symptom_of} <= {other.id for other in RULES} - {rule.id}
+
+
+def test_no_rule_is_the_symptom_of_its_own_symptom():
+    """Causes lead somewhere: no way from a rule back to itself."""
+    causes = {rule.id: {cause.split(":")[0] for cause in rule.symptom_of} for rule in RULES}
+
+    def leads_to(rule, goal, seen=frozenset()):
+        return any(
+            cause == goal or (cause not in seen and leads_to(cause, goal, seen | {cause})) for cause in causes[rule]
+        )
+
+    assert [rule for rule in causes if leads_to(rule, rule)] == []
 
 
 @every_rule
@@ -124,12 +136,13 @@ def test_it_is_pure(rule):
 
 @every_rule
 def test_it_gets_only_the_columns_it_declares(rule):
-    seen = {}
+    seen = {"columns": set()}
 
     def spy(log):
         seen["columns"] = set(log.columns)
 
-    diagnose(run_log(100), [replace(rule, check=spy)])
+    diagnose(run_log(100, cosine=np.zeros((100, 6))), [replace(rule, check=spy)])
+    assert seen["columns"]
     assert seen["columns"] <= set(rule.columns + rule.optional)
 
 

@@ -22,7 +22,8 @@ def describe(model: keras.Model, params: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **describe_machine(),
         "loss": _loss(model),
-        "metrics": _metrics(model),
+        "loss_weights": _compiled(model, "loss_weights"),
+        "metrics": _compiled(model, "metrics") or [],
         "optimizer": _optimizer(model.optimizer),
         "fit": {
             "epochs": params.get("epochs"),
@@ -70,11 +71,11 @@ def _serialized(thing: Any) -> Any:
         return getattr(thing, "__name__", type(thing).__name__)
 
 
-def _metrics(model: keras.Model) -> Any:
+def _compiled(model: keras.Model, key: str) -> Any:
     try:
-        return plain((model.get_compile_config() or {}).get("metrics")) or []
+        return plain((model.get_compile_config() or {}).get(key))
     except Exception:  # a user's own metric need not be serializable
-        return []
+        return None
 
 
 def _optimizer(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:

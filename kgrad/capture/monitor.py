@@ -16,6 +16,7 @@ from kgrad import workflow
 from kgrad.capture.attachment import Attachment
 from kgrad.capture.describe import describe
 from kgrad.capture.extras import Extras
+from kgrad.capture.live import Live
 from kgrad.capture.probing import Probing
 from kgrad.capture.progress import Progress
 from kgrad.capture.replicas import is_recording
@@ -65,6 +66,13 @@ class GradientMonitor(keras.callbacks.Callback):
             ratio follows; keeps a copy of the gradients, 4 bytes per parameter.
         histogram_every: log a histogram of the gradients' log2 magnitudes, and the units without gradient, in one
             of so many recorded steps; 320 bytes per variable and logged step until the next read.
+        warn: diagnose the run while it trains, at a twentieth of its time at most, and print one line when a disease
+            appears.
+        stop_on: stop the training when a disease of this severity or worse appears: `"low"`, `"medium"` or
+            `"high"`. What may pass by itself must have lasted, over a fifth of the planned steps.
+        tensorboard: also write the run for TensorBoard: `True` for a folder beside the run, or a folder.
+        mlflow: also log the run to MLflow: `True`, or a tracking URI.
+        wandb: also log the run to Weights & Biases: `True`, or a project.
         tags: anything to keep with the run, as a mapping of JSON values.
         verbose: 1 prints the verdict and the paths when `fit` ends, 0 prints nothing.
         strict: raise kgrad's own failures instead of logging them and training on.
@@ -75,6 +83,7 @@ class GradientMonitor(keras.callbacks.Callback):
     Attributes:
         run: the run folder, known once training has begun.
         examination: the run with its diagnosis and prescriptions, known once `fit` has ended.
+        stopped_step: the step at which `stop_on` stopped the training, 0 where it did not.
     """
 
     def __new__(cls, *arguments: Any, **settings: Any) -> Self:
@@ -94,6 +103,11 @@ class GradientMonitor(keras.callbacks.Callback):
         curvature: str | int = "stall",
         cosine: bool = False,
         histogram_every: int | None = None,
+        warn: bool = False,
+        stop_on: str | None = None,
+        tensorboard: bool | str = False,
+        mlflow: bool | str = False,
+        wandb: bool | str = False,
         tags: Mapping[str, Any] | None = None,
         verbose: int = 1,
         strict: bool = False,
@@ -107,6 +121,9 @@ class GradientMonitor(keras.callbacks.Callback):
         self._details_every = details_every
         self._extras = Extras(cosine, histogram_every)
         self._probing = Probing(probe, curvature)
+        self._live = Live(stop_on, warn)
+        self._targets = workflow.targets_of(tensorboard=tensorboard, mlflow=mlflow, wandb=wandb)
+        self.stopped_step = 0
         self.run = os.fspath(run) if run is not None else None
         self.examination: workflow.Examination | None = None
         self._report = report
@@ -152,6 +169,8 @@ class GradientMonitor(keras.callbacks.Callback):
             self._guarded(self._probe)  # reads the ring too
         elif self._progress.waiting >= self._attachment.tap.rows:
             self._guarded(self._read)
+        if self._live.is_due(self._progress.steps):
+            self._guarded(self._look)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Takes the epoch's logs."""
@@ -230,6 +249,27 @@ class GradientMonitor(keras.callbacks.Callback):
         if self._writer is not None:
             self._probing.take(self._progress.steps, self._writer)
 
+    def _look(self) -> None:
+        """Diagnoses the run so far; says what is new, and stops the training where that was asked for."""
+        self._read()
+        if self._writer is None:
+            return
+        self._writer.flush()
+        params = self.params or {}
+        batches = (params.get("epochs") or 0) * (params.get("steps") or 0)
+        planned = batches // self._attachment.tap.batches_per_step if batches and self._attachment else None
+        for sight in self._live.look(self._writer.store.url, self._progress.steps, planned):
+            said = (
+                f"step {self._progress.steps}: {sight.finding.rule} ({sight.finding.severity}): {sight.finding.summary}"
+            )
+            self._writer.add_event(said, self._progress.steps)
+            print(f"\nkgrad: {said}")
+            if sight.stop and not self.stopped_step:
+                self.stopped_step = self._progress.steps
+                self.model.stop_training = True
+                self._writer.add_event(f"stopped on {sight.finding.rule}", self._progress.steps)
+                print("kgrad: training is stopped here")
+
     def _take_epoch(self, epoch: int, logs: Mapping[str, Any]) -> None:
         if self._writer is None:
             self._read()
@@ -286,6 +326,9 @@ class GradientMonitor(keras.callbacks.Callback):
         if self._report:
             place = Path(f"reports/{writer.store.name}.html" if self._report is True else self._report)
             workflow.write_report(self.examination, place)
+        for line in workflow.export_when_done(self.examination, self._targets):
+            if self._verbose:
+                print(f"kgrad: {line}")
         if self._verbose:
             print(f"\nkgrad: {self.examination.diagnosis.verdict}")
             print(f"kgrad: run {writer.store.url}" + (f" · report {place}" if place else ""))

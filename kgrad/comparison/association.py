@@ -33,7 +33,10 @@ class Association:
         p: two-sided p-value: Fisher's exact test, for a number Mann-Whitney's.
         adjusted: the same after Holm's correction over all associations of the comparison.
         effect: share of the sick with the value less that without it; for a number, Cliff's delta.
+        median_sick: for a number, the median of the sick.
+        median_healthy: for a number, the median of the others.
         together_with: settings that split the runs in the same way, so that the cause may be theirs.
+        within: setting and value of the runs that were looked at, `None` for all runs.
     """
 
     disease: str
@@ -47,7 +50,10 @@ class Association:
     p: float
     effect: float
     adjusted: float = math.nan
+    median_sick: float = math.nan
+    median_healthy: float = math.nan
     together_with: tuple[str, ...] = ()
+    within: tuple[str, Setting] | None = None
 
     @property
     def holds(self) -> bool:
@@ -60,25 +66,45 @@ def associations(runs: Sequence[RunSummary], names: Sequence[str]) -> tuple[Asso
 
     Runs are counted one by one, so seeds of one configuration count as separate runs: with few configurations, a
     small p-value says that these configurations differ, not that the setting does so everywhere. Settings are
-    looked at one at a time: a disease that takes two of them at once shows in both, more faintly.
+    looked at one at a time; where all the sick have one value that healthy runs have too, the runs with that value are
+    looked at once more by themselves, since many a disease takes two settings at once.
 
     Args:
         runs: all runs; those without a recorded step are left out.
         names: the settings that differ.
     """
     judged = [run for run in runs if run.is_judged]
-    twins = aliases(judged, names)
     found: list[Association] = []
     for disease in diseases(judged):
-        sick = np.array([has(run, disease) for run in judged])
-        if 0 < sick.sum() < len(sick):
-            for name in names:
-                # Of settings that split the runs alike, the first stands for all.
-                if not any(names.index(twin) < names.index(name) for twin in twins[name]):
-                    found += _of_setting(disease, name, values_of(judged, name), sick)
+        first = _of_disease(disease, judged, names)
+        found += first
+        covering = min((each for each in first if _covers(each)), key=lambda each: each.p, default=None)
+        if covering is not None:
+            inside = [run for run in judged if repr(run.settings.get(covering.setting)) == repr(covering.value)]
+            within = (covering.setting, covering.value)
+            found += [replace(each, within=within) for each in _of_disease(disease, inside, names)]
     adjusted = holm([each.p for each in found])
-    made = [replace(e, adjusted=p, together_with=twins[e.setting]) for e, p in zip(found, adjusted, strict=True)]
+    made = [replace(each, adjusted=p) for each, p in zip(found, adjusted, strict=True)]
     return tuple(sorted(made, key=lambda each: (each.p, -abs(each.effect), each.disease == SICK, each.setting)))
+
+
+def _of_disease(disease: str, runs: Sequence[RunSummary], names: Sequence[str]) -> list[Association]:
+    sick = np.array([has(run, disease) for run in runs])
+    if not 0 < sick.sum() < len(sick):
+        return []
+    twins = aliases(runs, names)
+    found = []
+    for place, name in enumerate(names):
+        # Of settings that split the runs alike, the first stands for all; one that has a single value splits nothing.
+        values = values_of(runs, name)
+        if len({repr(value) for value in values}) > 1 and not set(twins[name]) & set(names[:place]):
+            found += [replace(e, together_with=twins[name]) for e in _of_setting(disease, name, values, sick)]
+    return found
+
+
+def _covers(each: Association) -> bool:
+    """Whether all the sick have the value, and some healthy runs too."""
+    return not each.is_numeric and each.sick_without == 0 and each.sick_with < each.runs_with
 
 
 def diseases(runs: Sequence[RunSummary]) -> tuple[str, ...]:
@@ -129,7 +155,17 @@ def _numeric(disease: str, name: str, values: np.ndarray, sick: np.ndarray) -> A
     found = stats.mannwhitneyu(values[sick], values[~sick])
     delta = 2 * float(found.statistic) / (sick.sum() * (~sick).sum()) - 1
     above = values > np.median(values)
-    return Association(disease, name, None, True, *_counts(above, sick), p=float(found.pvalue), effect=float(delta))
+    return Association(
+        disease,
+        name,
+        None,
+        True,
+        *_counts(above, sick),
+        p=float(found.pvalue),
+        effect=float(delta),
+        median_sick=float(np.median(values[sick])),
+        median_healthy=float(np.median(values[~sick])),
+    )
 
 
 def _counts(with_it: np.ndarray, sick: np.ndarray) -> tuple[int, int, int, int]:

@@ -18,8 +18,8 @@ from kgrad.log.run_log import RunLog
 
 Run = RunLog | str | os.PathLike[str]
 
-# Below this many runs, starting processes takes longer than the work they would share.
-_WORTH_PROCESSES = 200
+# Below this many runs, starting processes (two seconds or three) takes longer than the work they would share.
+_WORTH_PROCESSES = 600
 # Runs that one task summarises: work enough to outweigh sending it somewhere.
 _RUNS_PER_TASK = 20
 
@@ -30,7 +30,7 @@ def compare(
     """Compares runs: which are sick, what separates them from the healthy, which differences are real.
 
     The work per run goes through joblib, so it follows `joblib.parallel_config("dask")`, `"ray"` and the like; on
-    its own it uses every core from 200 runs on.
+    its own it uses every core from 600 runs on.
 
     Args:
         runs: runs, run folders, folders of run folders or globs of them, local or any fsspec URL. A run that

@@ -18,6 +18,7 @@ _NOT_OF_LAYERS = frozenset(
     {"name", "dtype", "trainable", "units", "filters", "activation", "kernel_initializer", "bias_initializer"}
     | {"quantization_config", "batch_shape", "batch_input_shape", "build_config", "seed", "seed_generator"}
 )
+_NAMES = ("seed", "name")
 
 
 def settings_of(info: Mapping[str, Any], structure: Structure) -> dict[str, Setting]:
@@ -125,7 +126,8 @@ def _plain(value: Any) -> Setting:
     if isinstance(value, Mapping):
         if "class_name" not in value:
             return ", ".join(f"{key}={_plain(entry)}" for key, entry in value.items())
-        chosen = {k: v for k, v in (value.get("config") or {}).items() if v is not None and k not in ("seed", "name")}
+        # Nothing, zero and off are what Keras takes by itself.
+        chosen = {key: entry for key, entry in (value.get("config") or {}).items() if entry and key not in _NAMES}
         inside = ", ".join(f"{key}={_plain(entry)}" for key, entry in chosen.items())
         return _snake(str(value["class_name"])) + (f"({inside})" if inside else "")
     if isinstance(value, (list, tuple)):

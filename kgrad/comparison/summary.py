@@ -145,12 +145,12 @@ def summarise(run: RunLog | str | os.PathLike[str]) -> RunSummary:
         run: a run, or the folder that holds one.
     """
     if isinstance(run, RunLog):
-        return _summary(run, diagnose(run))
+        return _summary(run, diagnose(run, layers=False))
     path = os.fspath(run)
     try:
         log = read_run(path, _COLUMNS)
         kept = _kept_diagnosis(log)
-        return _summary(log, kept) if kept else _summary(log, diagnose(read_run(path)))
+        return _summary(log, kept) if kept else _summary(log, diagnose(read_run(path), layers=False))
     except KgradError as error:
         return RunSummary(Store(path).name, path, "unreadable", str(error))
     except Exception as error:  # one run that nobody foresaw must not stop a thousand

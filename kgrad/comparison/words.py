@@ -10,13 +10,28 @@ from kgrad.comparison.settings import in_words
 from kgrad.comparison.significance import PairTest
 from kgrad.comparison.summary import RunSummary, grows
 
+# A Cliff's delta from here on is large (Romano et al. 2006 put the line at 0.474).
+_CLEAR = 0.474
 _VERBS = {
-    "vanishing-gradient": ("vanishes", "vanish"),
-    "exploding-gradient": ("explodes", "explode"),
-    "nonfinite-gradient": ("meets NaN or infinite gradients", "meet NaN or infinite gradients"),
-    "dead-units": ("has dead units", "have dead units"),
-    "plateau": ("stands on a plateau", "stand on a plateau"),
     SICK: ("is sick", "are sick"),
+    "clipping-too-tight": ("is clipped too tightly", "are clipped too tightly"),
+    "dead-units": ("has dead units", "have dead units"),
+    "disconnected-weights": ("has weights without a gradient", "have weights without a gradient"),
+    "exploding-gradient": ("explodes", "explode"),
+    "learning-rate-too-high": ("learns at too high a rate", "learn at too high a rate"),
+    "learning-rate-too-low": ("learns at too low a rate", "learn at too low a rate"),
+    "loss-scale-trouble": ("has trouble with the loss scale", "have trouble with the loss scale"),
+    "noisy-gradient": ("has a noisy gradient", "have a noisy gradient"),
+    "nonfinite-gradient": ("meets NaN or infinite gradients", "meet NaN or infinite gradients"),
+    "output-loss-mismatch": ("has an output that does not fit the loss", "have an output that does not fit the loss"),
+    "over-regularised": ("is regularised too much", "are regularised too much"),
+    "plateau": ("stands on a plateau", "stand on a plateau"),
+    "poor-initialization": ("begins with a poor initialization", "begin with a poor initialization"),
+    "saddle-point": ("stays at a saddle point", "stay at a saddle point"),
+    "saturated-activation": ("is saturated", "are saturated"),
+    "slow-convergence": ("converges slowly", "converge slowly"),
+    "unscaled-inputs": ("is fed unscaled inputs", "are fed unscaled inputs"),
+    "vanishing-gradient": ("vanishes", "vanish"),
 }
 
 
@@ -64,17 +79,27 @@ def _of_disease(disease: str, judged: Sequence[RunSummary], found: Sequence[Asso
     if count == len(judged):
         return f"All {count} runs {verb[1]}."
     parts = [f"{count} of {len(judged)} runs {verb[count != 1]}"]
-    held = [each for each in found if each.disease == disease and each.holds]
+    of_it = [each for each in found if each.disease == disease and each.holds]
+    held = [each for each in of_it if each.within is None]
     covering = next((e for e in held if e.sick_with == count and not e.is_numeric), None)
+    said: set[str] = set()  # a setting is named once
     if covering is not None:
+        said.add(covering.setting)
         who = f"all {count} use" if count > 2 else "both use" if count == 2 else "it uses"
         share = f"{count} of the {covering.runs_with} that do" if covering.runs_with > count else "and nobody else does"
         parts.append(f"{who} {_value(covering)} ({share})")
-    # Of the same setting, it would say again what the covering value says.
-    sparing = next((e for e in _spared(held) if covering is None or e.setting != covering.setting), None)
+        inner = [e for e in of_it if e.within == (covering.setting, covering.value)]
+        if inner:
+            said.add(inner[0].setting)
+            parts.append(f"of those {covering.runs_with}, {_inner(inner[0])}")
+    sparing = next((each for each in _spared(held) if each.setting not in said), None)
     if sparing is not None:
+        said.add(sparing.setting)
         parts.append(f"with {_value(sparing)} none of {sparing.runs_with} does")
-    if covering is None and sparing is None:
+    sized = next((e for e in held if e.is_numeric and abs(e.effect) >= _CLEAR and e.setting not in said), None)
+    if sized is not None:
+        parts.append(_size(sized))
+    if len(parts) == 1 and count > 1:
         parts.append(_leaning(held))
     return "; ".join(parts) + "."
 
@@ -88,14 +113,30 @@ def _value(each: Association) -> str:
     return in_words(each.setting, each.value) + also
 
 
+def _size(each: Association) -> str:
+    than = "larger" if each.effect > 0 else "smaller"
+    medians = f"median {number(each.median_sick)} against {number(each.median_healthy)}"
+    return f"their {each.setting} is {than} ({medians})"
+
+
+def _inner(each: Association) -> str:
+    if each.is_numeric:
+        return _size(each).replace("their", "the sick ones'", 1)
+    return _counts(each)
+
+
+def _counts(each: Association) -> str:
+    with_it = f"{each.sick_with} of {each.runs_with} with {_value(each)}"
+    return f"{with_it} and {each.sick_without} of {each.runs_without} without"
+
+
 def _leaning(held: Sequence[Association]) -> str:
     if not held:
         return "no setting that differs tells them from the others by more than chance"
     first = held[0]
     if first.is_numeric:
-        return f"theirs is the {'larger' if first.effect > 0 else 'smaller'} {first.setting}"
-    with_it = f"{first.sick_with} of {first.runs_with} with {_value(first)}"
-    return f"{with_it}, {first.sick_without} of {first.runs_without} without"
+        return _size(first)
+    return _counts(first)
 
 
 def _best(groups: Sequence[Group], tests: Sequence[PairTest], measure: str) -> list[str]:

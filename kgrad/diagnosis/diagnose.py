@@ -78,16 +78,17 @@ class Diagnosis:
         return asdict(self)
 
 
-def diagnose(log: RunLog, rules: Iterable[Rule] | None = None) -> Diagnosis:
+def diagnose(log: RunLog, rules: Iterable[Rule] | None = None, *, layers: bool = True) -> Diagnosis:
     """The diagnosis of a run. Pure: the same log gives the same diagnosis.
 
     Args:
         log: the run.
         rules: the rules to ask; all of them by default.
+        layers: whether to find the phases of every layer too, which is half the work in a deep network.
     """
     asked = tuple(rules) if rules is not None else all_rules()
     outcomes = _explain(tuple(_ask(each, log) for each in asked), asked)
-    diagnosis = Diagnosis(log.name, "", outcomes, model_phases(log), layer_phases(log))
+    diagnosis = Diagnosis(log.name, "", outcomes, model_phases(log), layer_phases(log) if layers else {})
     return replace(diagnosis, verdict=_verdict(log, diagnosis))
 
 
@@ -109,13 +110,14 @@ def _ask(each: Rule, log: RunLog) -> Outcome:
 def _explain(outcomes: tuple[Outcome, ...], rules: tuple[Rule, ...]) -> tuple[Outcome, ...]:
     """Marks each finding that another finding explains as that one's symptom."""
     by_rule = {each.id: each for each in rules}
-    diseases = {o.rule for o in outcomes if o.finding and o.finding.severity != "info"}
+    found = [o.finding for o in outcomes if o.finding and o.finding.severity != "info"]
+    diseases = {f.rule for f in found} | {f"{f.rule}:{f.details['kind']}" for f in found if "kind" in f.details}
 
     def marked(outcome: Outcome) -> Outcome:
         if outcome.finding is None or outcome.finding.caused_by:
             return outcome
         cause = next((c for c in by_rule[outcome.rule].symptom_of if c in diseases), None)
-        return replace(outcome, finding=replace(outcome.finding, caused_by=cause))
+        return replace(outcome, finding=replace(outcome.finding, caused_by=cause and cause.split(":")[0]))
 
     return tuple(marked(outcome) for outcome in outcomes)
 

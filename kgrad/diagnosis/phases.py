@@ -1,23 +1,30 @@
 """Phases: spans of steps with one name, for the whole model and per layer.
 
 Method: the run is cut into at most 60 windows; each window gets a name from medians over its steps and its
-neighbours (`kgrad.diagnosis.signals`), the gravest that fits; stretches shorter than three windows are given to
-the longer neighbour; windows of one name in a row are one phase. Medians over a share of the run, rather than over
-a number of steps, are what keeps the phases in place when the log is thinned.
+neighbours (`kgrad.diagnosis.signals`), the gravest that fits; the phases are then the segmentation that disagrees with
+the fewest windows, each change of phase counting as one and a quarter of them (optimal partitioning: Jackson et al.
+2005, "An algorithm for optimal partitioning of data on an interval"; by dynamic programming over the names, exact).
+Medians over a share of the run, rather than over a number of steps, keep the phases in place when the log is thinned.
+
+ruptures (`KernelCPD` on the indicator vectors) finds the same change points, which a test holds; it is not
+used here because its import takes longer than a whole report.
 """
 
 from dataclasses import dataclass
-from itertools import groupby, pairwise
-from operator import itemgetter
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kgrad.diagnosis import signals
+from kgrad.diagnosis.skill import learned
 from kgrad.log.run_log import FloatArray, RunLog
 
 PHASES = ("healthy", "vanishing", "exploding", "plateau", "saddle", "converged")
-_SHORTEST = 3
+# Windows that a change of phase costs: a stretch of two inside another phase is dropped, one of three is kept.
+_CHANGE = 1.25
+# Median cosine of successive gradients above which they agree: the signal is then a quarter of the square.
+_SIGNAL = 0.25
 # The same limits as in the rules of these names: three decades through depth, two over the steps.
 _VANISHED, _EXPLODED = 3.0, 2.0
 
@@ -58,7 +65,7 @@ def layer_phases(log: RunLog) -> dict[str, tuple[Phase, ...]]:
     norms = signals.medians(signals.logarithm(log.layer_norms()), edges)
     broken = signals.medians((~np.isfinite(log.layer_norms())).astype(float), edges) > 0
     layers = log.structure.weighted_layers
-    flat = np.isin(shared, ("plateau", "converged"))
+    flat = np.isin(shared, ("plateau", "saddle", "converged"))
     found = {}
     for place, layer in enumerate(layers):
         names = shared.copy()
@@ -74,7 +81,7 @@ def _model_names(log: RunLog, edges: NDArray[np.int64]) -> NDArray[np.str_]:
     names = _loss_names(log, edges)
     if "gradient_norm" in log:
         trend = signals.depth_trend(log)
-        stuck = np.isin(names, ("plateau", "converged"))
+        stuck = np.isin(names, ("plateau", "saddle", "converged"))
         names[stuck & (trend.decades >= _VANISHED) & (trend.agreement >= 0.8)] = "vanishing"
     if "global_norm" in log:
         norm = signals.medians(signals.logarithm(log["global_norm"]), edges)
@@ -84,17 +91,51 @@ def _model_names(log: RunLog, edges: NDArray[np.int64]) -> NDArray[np.str_]:
 
 
 def _loss_names(log: RunLog, edges: NDArray[np.int64]) -> NDArray[np.str_]:
-    """Healthy, plateau or converged, by the loss alone."""
+    """Healthy, plateau, saddle or converged: by the slope of the loss against its noise, the level, the curvature.
+
+    A flat stretch is convergence where the loss has been learned and nothing better comes; a plateau where the loss
+    falls later, or little was learned; a saddle where the curvature was taken on a plateau and was negative.
+    A flat stretch whose gradients still agree with each other is no convergence either: the run is on its way.
+    """
     names = np.full(len(edges) - 1, "healthy", dtype="<U12")
     if "loss" not in log or len(names) < 3:
         return names
     curve = signals.loss_curve(log)
-    stuck = curve.progress < 0.3
+    fall, noise = signals.late_fall(log)
+    stuck = learned(log) < 0.3 and fall <= max(0.02, noise)
     stands = curve.flat & (((curve.leaves > 0.2) & ~curve.learned) | stuck)
-    names[curve.flat & curve.learned & (curve.leaves <= 0.2)] = "converged"
+    agrees = _agreement(log, edges) > _SIGNAL
+    names[curve.flat & curve.learned & (curve.leaves <= 0.2) & ~agrees] = "converged"
     names[curve.level <= 0.02 * abs(curve.start)] = "converged"
     names[stands] = "plateau"
+    for first, end in _stretches(stands):
+        if _curves_down(log, int(log.steps[edges[first]]), int(log.steps[edges[end] - 1])):
+            names[first:end] = "saddle"
     return names
+
+
+def _agreement(log: RunLog, edges: NDArray[np.int64]) -> FloatArray:
+    """Median cosine of successive gradients, over kernels; 0 where it was not recorded."""
+    columns = signals.kernels(log)
+    if "cosine" not in log or not columns:
+        return np.zeros(len(edges) - 1)
+    return np.nan_to_num(np.median(signals.medians(log["cosine"][:, columns], edges), axis=1))
+
+
+def _stretches(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and end of every unbroken stretch of `True`."""
+    turns = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return list(zip(turns[::2].tolist(), turns[1::2].tolist(), strict=True))
+
+
+def _curves_down(log: RunLog, first: int, last: int) -> bool:
+    """Whether a curvature taken in these steps is negative beyond its error and not tiny beside the largest."""
+    table = log.tables.get("curvature")
+    if not table:
+        return False
+    inside = (table["step"] >= first) & (table["step"] <= last + 1)
+    smallest, error, largest = (table[key][inside] for key in ("smallest", "smallest_error", "largest"))
+    return bool(((smallest + error < 0) & (smallest < -0.1 * np.maximum(np.abs(largest), np.abs(smallest)))).any())
 
 
 def _exploded(norm: FloatArray) -> NDArray[np.bool_]:
@@ -105,22 +146,23 @@ def _exploded(norm: FloatArray) -> NDArray[np.bool_]:
 
 
 def _smooth(names: NDArray[np.str_]) -> list[str]:
-    """Names with stretches under three windows given to the longer neighbour."""
-    stretches = _merged([(str(name), 1) for name in names])
-    while len(stretches) > 1:
-        place = min(range(len(stretches)), key=lambda i: stretches[i][1])
-        if stretches[place][1] >= _SHORTEST:
-            break
-        neighbours = stretches[max(0, place - 1) : place] + stretches[place + 1 : place + 2]
-        heir = max(neighbours, key=lambda stretch: stretch[1])
-        stretches[place] = (heir[0], stretches[place][1])
-        stretches = _merged(stretches)
-    return [name for name, count in stretches for _ in range(count)]
+    """The segmentation that disagrees with the fewest windows, a change counting `_CHANGE` of them.
 
-
-def _merged(stretches: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Neighbours of one name joined."""
-    return [(name, sum(count for _, count in group)) for name, group in groupby(stretches, key=itemgetter(0))]
+    >>> _smooth(np.array(["healthy"] * 5 + ["plateau"] * 2 + ["healthy"] * 5)) == ["healthy"] * 12
+    True
+    """
+    misses = (names[:, None] != np.array(PHASES)[None, :]).astype(float)
+    total = misses[0]
+    came_from = np.zeros(misses.shape, dtype=np.int64)
+    for window in range(1, len(names)):
+        best = int(np.argmin(total))
+        changed = total[best] + _CHANGE < total
+        came_from[window] = np.where(changed, best, np.arange(len(PHASES)))
+        total = np.where(changed, total[best] + _CHANGE, total) + misses[window]
+    path = [int(np.argmin(total))]
+    for window in range(len(names) - 1, 0, -1):
+        path.append(int(came_from[window, path[-1]]))
+    return [PHASES[place] for place in reversed(path)]
 
 
 def _phases(log: RunLog, edges: NDArray[np.int64], names: list[str]) -> tuple[Phase, ...]:

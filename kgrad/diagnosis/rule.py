@@ -44,8 +44,11 @@ class Rule:
         columns: the columns it must have; without one of them it is not applicable.
         optional: columns it reads where the run has them.
         limits: the numbers it compares with.
-        symptom_of: ids of rules whose finding explains this one's.
+        symptom_of: ids of rules whose finding explains this one's, the likeliest first; `"rule:kind"` for one whose
+            `details["kind"]` is that.
         check: the pure function.
+        judged: when a run that still trains may be judged by it: `"at once"`, `"in time"` (what it sees may pass), or
+            `"at the end"` (every run looks like that at first).
     """
 
     id: str
@@ -54,6 +57,7 @@ class Rule:
     limits: tuple[Limit, ...]
     symptom_of: tuple[str, ...]
     check: Check
+    judged: str = "in time"
 
     @property
     def title(self) -> str:
@@ -77,11 +81,12 @@ def rule(
     optional: tuple[str, ...] = (),
     limits: tuple[Limit, ...] = (),
     symptom_of: tuple[str, ...] = (),
+    judged: str = "in time",
 ) -> Callable[[Check], Rule]:
     """Makes a `Rule` of a check function; the rule's id is the function's name."""
 
     def make(check: Check) -> Rule:
-        return Rule(check.__name__.replace("_", "-"), columns, optional, limits, symptom_of, check)
+        return Rule(check.__name__.replace("_", "-"), columns, optional, limits, symptom_of, check, judged)
 
     return make
 

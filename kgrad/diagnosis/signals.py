@@ -95,7 +95,7 @@ def _median(part: FloatArray) -> FloatArray:
     return np.where(known > 0, (ordered[low, columns] + ordered[high, columns]) / 2, np.nan)
 
 
-def loss_curve(log: RunLog, tolerance: float = 0.02) -> LossCurve:
+def loss_curve(log: RunLog, tolerance: float = 0.005) -> LossCurve:
     """The loss by windows.
 
     A window is flat when the medians a tenth of the run before and after it differ by less than
@@ -178,12 +178,23 @@ def depth_trend(log: RunLog) -> DepthTrend:
     return DepthTrend(edges, slope * (len(columns) - 1), agreement)
 
 
-def longest_run(mask: NDArray[np.bool_]) -> tuple[int, int]:
-    """First and end position of the longest unbroken stretch of `True`; `(0, 0)` for none.
+def longest_run(mask: NDArray[np.bool_], gap: int = 0) -> tuple[int, int]:
+    """First and end position of the longest stretch of `True`; `(0, 0)` for none.
+
+    Args:
+        mask: shape `(windows,)`.
+        gap: so many `False` in a row do not break a stretch.
 
     >>> longest_run(np.array([True, False, True, True]))
     (2, 4)
+    >>> longest_run(np.array([True, False, True, True]), gap=1)
+    (0, 4)
     """
+    mask = mask.copy()
+    places = np.flatnonzero(mask)
+    for before, after in pairwise(places):
+        if after - before <= gap + 1:
+            mask[before:after] = True
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     starts, ends = edges[::2], edges[1::2]
     if not len(starts):
@@ -202,3 +213,43 @@ def update_ratio(log: RunLog, columns: list[int]) -> FloatArray:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = log["update_norm"][:, columns] / log["weight_norm"][:, columns]
     return np.where(np.isfinite(ratio), ratio, np.nan)
+
+
+def path(log: RunLog) -> float:
+    """How far the weights travelled: the sum over steps of the median kernel's update, in units of its own size.
+
+    Steps between two recorded ones count as those beside them. An upper bound of the distance gone, since
+    steps back and forth add up.
+
+    Args:
+        log: a run with the columns `update_norm` and `weight_norm`.
+    """
+    columns = kernels(log)
+    if not columns or not len(log):
+        return 0.0
+    known = np.nan_to_num(update_ratio(log, columns), nan=0.0)
+    every = (log.steps[-1] - log.steps[0]) / max(len(log) - 1, 1) if len(log) > 1 else 1.0
+    return float(np.median(known, axis=1).sum() * max(every, 1.0))
+
+
+def late_fall(log: RunLog) -> tuple[float, float]:
+    """`fall` over the last half of a run."""
+    loss = log["loss"]
+    return fall(loss[len(loss) // 2 :])
+
+
+def fall(losses: FloatArray) -> tuple[float, float]:
+    """Fall of the mean from the first to the second half of some losses, as a share of its level, and its noise.
+
+    Args:
+        losses: one per step, shape `(steps,)`.
+
+    Returns:
+        The share, and three standard errors of it; zeros where it cannot be told.
+    """
+    before, after = losses[: len(losses) // 2], losses[len(losses) // 2 :]
+    if len(before) < 2 or not (np.isfinite(before).all() and np.isfinite(after).all()):
+        return 0.0, 0.0
+    level = abs(float(np.median(before))) or 1.0
+    error = float(np.hypot(before.std() / np.sqrt(len(before)), after.std() / np.sqrt(len(after))))
+    return (float(np.mean(before)) - float(np.mean(after))) / level, 3 * error / level

@@ -8,6 +8,8 @@ from kgrad.diagnosis import signals
 from kgrad.log.objective import Objective, objectives
 from kgrad.log.run_log import RunLog
 
+_MEAN = "sum_over_batch_size"
+
 
 def skill(log: RunLog) -> float | None:
     """Share of the loss of a constant answer by which the best window lies under it; `None` where not known.
@@ -25,9 +27,9 @@ def skill(log: RunLog) -> float | None:
 
 def constant_answer(log: RunLog) -> float | None:
     """The loss of the best constant answer, over all outputs; `None` where one is not known."""
-    parts = [constant_loss(each) for each in objectives(log)]
-    known = [part for part in parts if part]
-    return math.fsum(known) if known and len(known) == len(parts) else None
+    outputs = objectives(log)
+    known = [each.weight * part for each in outputs if (part := constant_loss(each))]
+    return math.fsum(known) if known and len(known) == len(outputs) else None
 
 
 def constant_loss(objective: Objective) -> float | None:
@@ -36,7 +38,9 @@ def constant_loss(objective: Objective) -> float | None:
     For classes it is the entropy of the labels: that of equal shares, `log(classes)`, or of the mean of 0/1
     targets. For squared errors it is the variance of the targets.
     """
-    name = objective.loss.name if objective.loss else ""
+    if objective.loss is None or objective.loss.config.get("reduction", _MEAN) != _MEAN:
+        return None
+    name = objective.loss.name
     target = objective.target
     if name in ("categorical_crossentropy", "sparse_categorical_crossentropy"):
         return math.log(objective.units) if objective.units and objective.units > 1 else None
@@ -46,6 +50,12 @@ def constant_loss(objective: Objective) -> float | None:
     if name == "mean_squared_error" and target is not None and target.std:
         return target.std**2
     return None
+
+
+def learned(log: RunLog) -> float:
+    """The share of the loss that was learned: `skill` where it is known, else the progress since the start."""
+    reached = skill(log)
+    return signals.loss_curve(log).progress if reached is None else reached
 
 
 def harm(log: RunLog) -> str:

@@ -13,7 +13,8 @@ from kgrad.log.run_log import FloatArray, RunLog
 
 # One chart per variable and column: more than these by default would bury what matters.
 DEFAULT_COLUMNS = ("gradient_norm", "weight_norm", "update_norm", "zero_fraction", *schema.OPTIONAL_STATISTICS)
-# Step columns that say something only when they move.
+# Step columns that are about the recording, and those that say something only when they move.
+_NOT_SHOWN = ("epoch", "detailed")
 _STEADY = {"loss_scale": 1.0, "skipped": 0.0}
 
 
@@ -28,12 +29,9 @@ def all_series(log: RunLog, columns: Sequence[str] | None = None, every: int = 1
     Raises:
         MissingColumnError: the run has no such statistic.
     """
-    if not len(log):
-        return
-    kept = np.unique(np.append(np.arange(0, len(log), every), len(log) - 1))
     for series in (
-        *_step_series(log, kept),
-        *_variable_series(log, kept, columns),
+        *_step_series(log, every),
+        *_variable_series(log, columns, every),
         *_epoch_series(log),
         *_table_series(log),
     ):
@@ -41,30 +39,40 @@ def all_series(log: RunLog, columns: Sequence[str] | None = None, every: int = 1
             yield series
 
 
-def _step_series(log: RunLog, kept: NDArray[np.int64]) -> Iterator[Series]:
+def _step_series(log: RunLog, every: int) -> Iterator[Series]:
     for name in schema.STEP_SERIES:
-        if name == "epoch" or name not in log or np.isnan(log[name]).all() or (log[name] == _STEADY.get(name)).all():
+        if name in _NOT_SHOWN or name not in log or np.isnan(log[name]).all() or (log[name] == _STEADY.get(name)).all():
             continue
+        kept = _thinned(np.arange(len(log)), every)
         yield Series(name, log.steps[kept], log[name][kept])
 
 
-def _variable_series(log: RunLog, kept: NDArray[np.int64], columns: Sequence[str] | None) -> Iterator[Series]:
+def _variable_series(log: RunLog, columns: Sequence[str] | None, every: int) -> Iterator[Series]:
     wanted = [name for name in DEFAULT_COLUMNS if name in log] if columns is None else columns
     for name in wanted:
         if log[name].ndim != 2:
             raise MissingColumnError(f"{name!r} is not a statistic per variable; those are: {', '.join(_held(log))}")
         for variable, values in zip(log.structure.variables, log[name].T, strict=True):
-            yield _where_taken(f"{name}/{variable.name}", log.steps[kept], values[kept], name)
+            kept = _thinned(_taken(log, name, values), every)
+            yield Series(f"{name}/{variable.name}", log.steps[kept], values[kept])
+
+
+def _taken(log: RunLog, name: str, values: FloatArray) -> NDArray[np.int64]:
+    """Positions of the steps in which a statistic was measured; elsewhere NaN is a value worth seeing."""
+    if name in schema.OPTIONAL_STATISTICS:
+        return np.flatnonzero(~np.isnan(values))
+    if name not in schema.ALWAYS and "detailed" in log:
+        return np.flatnonzero(log["detailed"] == 1)
+    return np.arange(len(log))
+
+
+def _thinned(places: NDArray[np.int64], every: int) -> NDArray[np.int64]:
+    """One position in so many, and the last."""
+    return np.unique(np.append(places[::every], places[-1:]))
 
 
 def _held(log: RunLog) -> list[str]:
     return [name for name in schema.STATISTICS + schema.OPTIONAL_STATISTICS if name in log]
-
-
-def _where_taken(tag: str, steps: NDArray[np.int64], values: FloatArray, column: str) -> Series:
-    """A column taken on a schedule is missing between; in the others NaN is a value worth seeing."""
-    there = ~np.isnan(values) if column in schema.OPTIONAL_STATISTICS else np.full(len(values), True)
-    return Series(tag, steps[there], values[there])
 
 
 def _epoch_series(log: RunLog) -> Iterator[Series]:

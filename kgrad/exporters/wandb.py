@@ -45,7 +45,8 @@ def _log(run: Any, record: Record) -> None:
     run.define_metric("kgrad/*", step_metric="kgrad/step")
     for step, values in sorted(_rows(record).items()):
         run.log({"kgrad/step": step, **{f"kgrad/{tag}": value for tag, value in values.items()}})
-    run.tags = (*(run.tags or ()), *(record.findings or ("healthy",)))
+    diseases = [rule for rule, severity in record.findings.items() if severity != "info"]
+    run.tags = tuple(dict.fromkeys((*(run.tags or ()), *(diseases or ["healthy"]))))
     run.summary.update({"kgrad/verdict": record.verdict})
     run.summary.update({f"kgrad/finding/{rule}": severity for rule, severity in record.findings.items()})
     if record.report:

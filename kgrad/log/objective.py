@@ -71,6 +71,7 @@ class Objective:
         units: size of the last axis, `None` where unknown.
         loss: `None` where unknown.
         target: what the targets looked like, `None` where none was seen.
+        weight: factor on the loss, as compiled.
     """
 
     layer: str
@@ -79,6 +80,7 @@ class Objective:
     units: int | None
     loss: Loss | None
     target: TensorFacts | None
+    weight: float = 1.0
 
     @property
     def activation(self) -> str | None:
@@ -91,17 +93,24 @@ class Objective:
 def objectives(log: RunLog) -> tuple[Objective, ...]:
     """Every output of the run's model with its loss and targets; empty where the outputs cannot be told."""
     targets = log.batch.targets if log.batch else ()
-    losses = _losses(log.info.get("loss"))
+    losses, weights = _by_output(log.info.get("loss")), _by_output(log.info.get("loss_weights"))
     found = _outputs(log.structure, set(losses), max(len(targets), len(losses)))
     half = "float16" in str(log.info.get("dtype_policy"))
-    return tuple(_objective(log.structure, name, losses, targets, len(found) == 1, half) for name in found)
+    return tuple(_objective(log.structure, name, losses, weights, targets, len(found) == 1, half) for name in found)
 
 
-def _losses(entry: Any) -> dict[str, Any]:
-    """The loss of each output by name or place; that of all under the name `""`."""
+def _by_output(entry: Any) -> dict[str, Any]:
+    """What was compiled for each output, by name or place; that for all under the name `""`."""
     if isinstance(entry, Mapping) and "class_name" not in entry:
         return dict(entry)
+    if isinstance(entry, (list, tuple)):
+        return {str(place): each for place, each in enumerate(entry)}
     return {"": entry}
+
+
+def _entry(entries: Mapping[str, Any], name: str, alone: bool) -> Any:
+    found = entries.get(name, entries.get(""))
+    return next(iter(entries.values())) if found is None and alone and len(entries) == 1 else found
 
 
 def _outputs(structure: Structure, named: set[str], expected: int) -> list[str]:
@@ -119,19 +128,19 @@ def _objective(
     structure: Structure,
     name: str,
     losses: Mapping[str, Any],
+    weights: Mapping[str, Any],
     targets: tuple[TensorFacts, ...],
     alone: bool,
     half: bool,
 ) -> Objective:
-    entry = losses.get(name, losses.get(""))
-    if alone and entry is None and len(losses) == 1:
-        entry = next(iter(losses.values()))
+    loss, weight = Loss.parse(_entry(losses, name, alone)), _entry(weights, name, alone)
+    factor = float(weight) if isinstance(weight, (int, float)) else 1.0
     same = [target for target in targets if target.name == name]
     target = same[0] if same else targets[0] if alone and len(targets) == 1 else None
     layer, activations, behind = _ending(structure, name)
     # A reshape or a cast behind the activation, and keras.layers.Softmax, hide its logits.
     fused = not behind and not half and layer.class_name not in ACTIVATION_LAYERS
-    return Objective(layer.name, activations, fused, layer.units, Loss.parse(entry), target)
+    return Objective(layer.name, activations, fused, layer.units, loss, target, factor)
 
 
 def _ending(structure: Structure, name: str) -> tuple[Layer, tuple[str, ...] | None, bool]:

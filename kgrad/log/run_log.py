@@ -115,7 +115,7 @@ class RunLog:
         place_of = {layer.name: place for place, layer in enumerate(self.structure.weighted_layers)}
         squares = np.zeros((len(place_of), len(self)))
         with np.errstate(over="ignore", invalid="ignore"):
-            for variable, norms in zip(self.structure.variables, values, strict=True):
+            for variable, norms in zip(self.structure.variables, values, strict=False):
                 if variable.layer in place_of:
                     squares[place_of[variable.layer]] += norms**2
             return np.sqrt(squares).T

@@ -86,3 +86,25 @@ def _present(log: RunLog) -> str:
         if config.get(name):
             return f"{name}={config[name]:g}"
     return "no clipping"
+
+
+def prescribe_looser_clipping(log: RunLog, finding: Finding) -> Prescription | None:
+    """A bound at the 90th percentile of the run's own norms, where the present one touches nearly every step."""
+    if "gradient_norm" not in log:
+        return None
+    largest = np.max(np.nan_to_num(log["gradient_norm"], nan=np.inf, posinf=np.inf), axis=1)
+    finite = largest[np.isfinite(largest)]
+    if not len(finite):
+        return None
+    bound = float(number(float(np.quantile(finite, _HEALTHY_SHARE))))
+    return Prescription(
+        knob="clipping",
+        target=("optimizer",),
+        before=_present(log),
+        after=f"clipnorm={number(bound)}",
+        why=f"The present bound cuts nearly every step down; {number(bound)} leaves nine in ten of them as they are.",
+        code=f"optimizer = {optimizer_code(log.info, clipnorm=bound, global_clipnorm=None, clipvalue=None)}",
+        finding=finding.rule,
+        evidence=_evidence(largest, finite, bound),
+        settings={"clipnorm": bound},
+    )

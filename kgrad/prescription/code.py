@@ -19,6 +19,7 @@ _LAYER_ARGUMENTS: dict[str, Any] = {
     "recurrent_dropout": 0.0,
     "dropout": 0.0,
 }
+_WITH_UNITS = ("Dense", "EinsumDense", "SimpleRNN", "LSTM", "GRU")
 _POSITIONAL = ("units", "filters", "kernel_size", "input_dim", "output_dim")
 
 # Keras' defaults of optimizer arguments: what equals them is not worth a line of code.
@@ -61,8 +62,12 @@ def layer_code(layer: Layer, **changes: str) -> str:
         changes: argument -> code of its new value, e.g. `activation='"relu"'`.
     """
     given = []
+    known = {"units": layer.units, **layer.config} if layer.class_name in _WITH_UNITS else layer.config
     for name, default in _LAYER_ARGUMENTS.items():
-        value = layer.config.get(name)
+        if name in _POSITIONAL and name in changes:
+            given.append(changes.pop(name))
+            continue
+        value = known.get(name)
         if value is None or value == default or (name == "strides" and set(_as_tuple(value)) == {1}):
             continue
         text = repr(tuple(value) if isinstance(value, list) else value).replace("'", '"')

@@ -69,3 +69,44 @@ def _change(log: RunLog, finding: Finding, ratio: float, factor: float) -> Presc
         evidence=(Evidence("update norm / weight norm", ratio, "1", TARGET_RATIO),),
         settings={"learning_rate": rate},
     )
+
+
+def prescribe_suggested_rate(log: RunLog, finding: Finding) -> Prescription | None:
+    """The learning rate at which a step moves the weights by a sound share, as the rule worked it out."""
+    ratio = finding.details.get("ratio")
+    present, wanted = finding.details.get("learning_rate"), finding.details.get("suggested")
+    config = inner_optimizer(log.info)["config"].get("learning_rate")
+    if not present or not wanted or isinstance(config, Mapping):
+        return None
+    rate = float(number(abs(float(wanted))))
+    verb = "lower" if rate < abs(float(present)) else "higher"
+    return Prescription(
+        knob="learning_rate",
+        target=("optimizer",),
+        before=f"{float(present):.3g}",
+        after=number(rate),
+        why=f"{finding.summary.rstrip('.')}; {number(rate)} is {verb} by what the update ratio asks for.",
+        code=f"optimizer = {optimizer_code(log.info, learning_rate=rate)}",
+        finding=finding.rule,
+        evidence=finding.evidence if ratio is None else finding.evidence[:2],
+        settings={"learning_rate": rate},
+    )
+
+
+def prescribe_decay(log: RunLog, finding: Finding) -> Prescription | None:
+    """A rate that is halved whenever the loss stops falling: large steps first, small ones to settle."""
+    epochs = (log.info.get("fit") or {}).get("epochs") or 10
+    patience = max(2, epochs // 10)
+    return Prescription(
+        knob="learning_rate_schedule",
+        target=("fit",),
+        before="one learning rate for the whole run",
+        after=f"halved after {patience} epochs without progress",
+        why="Steps that swing around the valley settle once they are smaller.",
+        code=(
+            "callbacks=[keras.callbacks.ReduceLROnPlateau("
+            f'monitor="loss", factor=0.5, patience={patience}, min_lr=1e-6)]'
+        ),
+        finding=finding.rule,
+        evidence=finding.evidence[:2],
+    )

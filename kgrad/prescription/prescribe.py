@@ -7,11 +7,25 @@ from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.activation import prescribe_leaky, prescribe_non_saturating
+from kgrad.prescription.architecture import prescribe_gated_cell, prescribe_residual
+from kgrad.prescription.batch_size import prescribe_accumulation
 from kgrad.prescription.bias import prescribe_zero_bias
-from kgrad.prescription.clipping import prescribe_clipping
+from kgrad.prescription.clipping import prescribe_clipping, prescribe_looser_clipping
+from kgrad.prescription.epochs import prescribe_more_epochs
 from kgrad.prescription.initializer import prescribe_initializer
-from kgrad.prescription.learning_rate import prescribe_higher_rate, prescribe_lower_rate
+from kgrad.prescription.input_scaling import prescribe_input_scaling
+from kgrad.prescription.learning_rate import (
+    prescribe_decay,
+    prescribe_higher_rate,
+    prescribe_lower_rate,
+    prescribe_suggested_rate,
+)
+from kgrad.prescription.loss_scaling import prescribe_loss_scaling
+from kgrad.prescription.normalization import prescribe_normalization
+from kgrad.prescription.optimizer import prescribe_momentum, prescribe_optimizer
+from kgrad.prescription.output import prescribe_output
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.regularization import prescribe_regularization
 
 Knob = Callable[[RunLog, Finding, Diagnosis], Prescription | None]
 
@@ -21,13 +35,39 @@ def _plain(knob: Callable[[RunLog, Finding], Prescription | None]) -> Knob:
     return lambda log, finding, _: knob(log, finding)
 
 
+def _all(*knobs: Callable[[RunLog, Finding], Prescription | None]) -> tuple[Knob, ...]:
+    return tuple(_plain(knob) for knob in knobs)
+
+
 # Which knobs answer which rule, the one that goes to the root of it first.
 KNOBS: dict[str, tuple[Knob, ...]] = {
-    "vanishing-gradient": (_plain(prescribe_non_saturating), _plain(prescribe_initializer)),
-    "exploding-gradient": (_plain(prescribe_initializer), prescribe_clipping, _plain(prescribe_lower_rate)),
-    "nonfinite-gradient": (prescribe_clipping, _plain(prescribe_lower_rate)),
-    "dead-units": (_plain(prescribe_zero_bias), _plain(prescribe_leaky), _plain(prescribe_lower_rate)),
-    "plateau": (_plain(prescribe_initializer), _plain(prescribe_higher_rate)),
+    "vanishing-gradient": _all(
+        prescribe_non_saturating,
+        prescribe_initializer,
+        prescribe_gated_cell,
+        prescribe_residual,
+        prescribe_normalization,
+    ),
+    "exploding-gradient": (
+        _plain(prescribe_initializer),
+        prescribe_clipping,
+        *_all(prescribe_lower_rate, prescribe_gated_cell, prescribe_normalization),
+    ),
+    "nonfinite-gradient": (*_all(prescribe_initializer), prescribe_clipping, *_all(prescribe_lower_rate)),
+    "dead-units": _all(prescribe_zero_bias, prescribe_leaky, prescribe_lower_rate),
+    "saturated-activation": _all(prescribe_initializer, prescribe_non_saturating, prescribe_normalization),
+    "poor-initialization": _all(prescribe_initializer, prescribe_normalization),
+    "output-loss-mismatch": _all(prescribe_output),
+    "unscaled-inputs": _all(prescribe_input_scaling),
+    "over-regularised": _all(prescribe_regularization),
+    "learning-rate-too-high": _all(prescribe_suggested_rate, prescribe_decay),
+    "learning-rate-too-low": _all(prescribe_suggested_rate, prescribe_optimizer, prescribe_momentum),
+    "slow-convergence": _all(prescribe_more_epochs, prescribe_momentum),
+    "noisy-gradient": _all(prescribe_accumulation),
+    "clipping-too-tight": _all(prescribe_looser_clipping),
+    "loss-scale-trouble": _all(prescribe_loss_scaling),
+    "saddle-point": _all(prescribe_optimizer, prescribe_momentum, prescribe_initializer),
+    "plateau": _all(prescribe_initializer, prescribe_non_saturating, prescribe_optimizer, prescribe_higher_rate),
 }
 
 

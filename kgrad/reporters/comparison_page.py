@@ -8,107 +8,18 @@ from typing import Any
 from kgrad.comparison import Comparison, RunSummary
 from kgrad.comparison.association import SICK, Association
 from kgrad.comparison.groups import Group
+from kgrad.comparison.settings import in_words
 from kgrad.comparison.significance import PairTest
 from kgrad.comparison.words import number
 from kgrad.reporters import sparks
 from kgrad.reporters.comparison_data import mark, page_data, shown
+from kgrad.reporters.comparison_rows import AssociationRow, GroupRow, PairRow, RunRow, SplitRow
 from kgrad.reporters.html import _asset, _environment, _hash
 
 # Rows of a table of groups or tests: beyond them nobody reads; the JSON holds all.
 _ROWS = 200
 _ASSOCIATIONS = 12
 _SCRIPTS = ("theme", "state", "table", "charts", "difference", "main")
-
-
-@dataclass(frozen=True)
-class RunRow:
-    """One run in the table.
-
-    Attributes:
-        name: its name.
-        note: how it ended where that was not the end, or why it cannot be read.
-        settings: its settings, of those that differ.
-        seed: its seed.
-        mark: its disease, `"healthy"`, or why it is not judged.
-        tone: the class that colours the mark.
-        more: further diseases.
-        last: the last measure.
-        best: the best one.
-        best_step: its step.
-        loss: points of the loss curve.
-        norm: points of the global norm's curve.
-    """
-
-    name: str
-    note: str
-    settings: tuple[str, ...]
-    seed: str
-    mark: str
-    tone: str
-    more: str
-    last: str
-    best: str
-    best_step: str
-    loss: str
-    norm: str
-
-
-@dataclass(frozen=True)
-class GroupRow:
-    """One group in the table; the pooled numbers as text, `-` where not known."""
-
-    settings: tuple[str, ...]
-    runs: int
-    sick: str
-    mean: str
-    std: str
-    interval: str
-    note: str
-    strip: sparks.Strip
-
-
-@dataclass(frozen=True)
-class TestRow:
-    """One pair of groups in the table; `refused` says why there are no numbers."""
-
-    first: str
-    second: str
-    refused: str
-    difference: str
-    interval: str
-    method: str
-    p: str
-    adjusted: str
-    effect: str
-    delta: str
-    answer: str
-    tone: str
-
-
-@dataclass(frozen=True)
-class AssociationRow:
-    """One setting against one disease in the table."""
-
-    disease: str
-    setting: str
-    with_it: str
-    without: str
-    p: str
-    adjusted: str
-    answer: str
-    tone: str
-
-
-@dataclass(frozen=True)
-class SplitRow:
-    """One configuration with seed-dependent minima."""
-
-    label: str
-    low: str
-    high: str
-    runs_low: str
-    runs_high: str
-    adjusted: str
 
 
 @dataclass(frozen=True)
@@ -125,7 +36,7 @@ class ComparisonPage:
     runs: tuple[RunRow, ...]
     groups: tuple[GroupRow, ...]
     group_count: int
-    tests: tuple[TestRow, ...]
+    tests: tuple[PairRow, ...]
     test_count: int
     tested: str
     associations: tuple[AssociationRow, ...]
@@ -226,9 +137,9 @@ def _group(each: Group, scale: sparks.Scale) -> GroupRow:
     )
 
 
-def _test(test: PairTest, groups: Sequence[Group]) -> TestRow:
+def _test(test: PairTest, groups: Sequence[Group]) -> PairRow:
     answer = "not tested" if test.refused else "differ" if test.differ else "may be luck"
-    return TestRow(
+    return PairRow(
         first=groups[test.a].label,
         second=groups[test.b].label,
         refused=test.refused,
@@ -245,11 +156,12 @@ def _test(test: PairTest, groups: Sequence[Group]) -> TestRow:
 
 
 def _association(each: Association) -> AssociationRow:
-    size = "above its median" if each.is_numeric else shown(each.value)
+    medians = f"median of the sick {number(each.median_sick)}, of the others {number(each.median_healthy)}"
+    size = f"above its median ({medians})" if each.is_numeric else shown(each.value)
     also = f" (or {', '.join(each.together_with)})" if each.together_with else ""
     return AssociationRow(
         disease=each.disease if each.disease == SICK else each.disease.replace("-", " "),
-        setting=f"{each.setting}{also}: {size}",
+        setting=f"{each.setting}{also}: {size}" + (f", within {in_words(*each.within)}" if each.within else ""),
         with_it=f"{each.sick_with} of {each.runs_with} sick",
         without=f"{each.sick_without} of {each.runs_without} sick",
         p=_chance(each.p),

@@ -42,7 +42,7 @@ def apply(
     with kept_randomness():  # whoever makes an initializer, a layer or an optimizer may draw
         plan = plan_of(model, chosen)
         copy = _copied(model, plan, own_seed, _code(chosen))
-        compile_like(model, copy.model, plan.optimizer)
+        compile_like(model, copy.model, plan)
     if keep_weights:
         _keep_weights(copy, plan)
     return copy.model

@@ -6,21 +6,22 @@ from typing import Any
 import keras
 
 from kgrad.treatment.errors import TreatmentError
+from kgrad.treatment.plan import Plan
 
 
-def compile_like(model: keras.Model, copy: keras.Model, changes: Mapping[str, Any]) -> None:
-    """Compiles the copy as the model is, with some arguments of the optimizer changed.
+def compile_like(model: keras.Model, copy: keras.Model, plan: Plan) -> None:
+    """Compiles the copy as the model is, but for what the plan changes.
 
     Args:
         model: the compiled original.
         copy: what is compiled.
-        changes: argument of the optimizer -> new value; `None` takes it out.
+        plan: its `optimizer`, `optimizer_class` and `compiled`.
 
     Raises:
         TreatmentError: the optimizer or a metric cannot be made anew with these arguments.
     """
-    settings = dict(model._compile_config.config)
-    settings["optimizer"] = _optimizer(model.optimizer, changes)
+    settings = {**model._compile_config.config, **plan.compiled}
+    settings["optimizer"] = _optimizer(model.optimizer, plan)
     for name in ("metrics", "weighted_metrics"):
         settings[name] = keras.tree.map_structure(_anew, settings.get(name))
     # A wrapper that Keras once put around the optimizer is part of it now.
@@ -28,17 +29,27 @@ def compile_like(model: keras.Model, copy: keras.Model, changes: Mapping[str, An
     copy.optimizer.build(copy.trainable_variables)  # as after loading: a saved model holds all of its state
 
 
-def _optimizer(optimizer: Any, changes: Mapping[str, Any]) -> Any:
+def _optimizer(optimizer: Any, plan: Plan) -> Any:
     """A new optimizer with the same configuration but for the changes; inside a loss-scale wrapper, the inner one."""
     config = optimizer.get_config()
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         del config["inner_optimizer"]
-        return type(optimizer)(_optimizer(optimizer.inner_optimizer, changes), **config)
-    _check(optimizer, config, changes)
+        return type(optimizer)(_optimizer(optimizer.inner_optimizer, plan), **config)
+    if plan.optimizer_class is not None:
+        return _other(plan)
+    _check(optimizer, config, plan.optimizer)
     try:
-        return type(optimizer).from_config({**config, **changes})
+        return type(optimizer).from_config({**config, **plan.optimizer})
     except (TypeError, ValueError) as error:
         raise TreatmentError(f"The optimizer cannot be made anew: {error}") from error
+
+
+def _other(plan: Plan) -> Any:
+    kind = getattr(keras.optimizers, str(plan.optimizer_class), None)
+    try:
+        return kind(**plan.optimizer)  # type: ignore[misc]
+    except TypeError as error:
+        raise TreatmentError(f"Keras has no optimizer {plan.optimizer_class!r} with these settings: {error}") from error
 
 
 def _check(optimizer: Any, config: Mapping[str, Any], changes: Mapping[str, Any]) -> None:

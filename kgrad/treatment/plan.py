@@ -1,7 +1,7 @@
 """What prescriptions change, worked out and checked before anything is built."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,11 +25,15 @@ class Plan:
         places: the model's layers by name.
         layers: layer name -> argument -> its new value, serialized as in the layer's configuration.
         optimizer: argument of the optimizer -> its new value.
+        compiled: argument of `compile` -> its new value.
+        optimizer_class: name of another optimizer of Keras; `None` keeps the present one.
     """
 
     places: dict[str, Place]
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
+    compiled: dict[str, Any] = field(default_factory=dict)
+    optimizer_class: str | None = None
 
     def set_layer(self, path: str, argument: str, value: Any, prescription: Prescription) -> None:
         """Notes one change of one layer; refuses a second, different one of the same argument."""
@@ -128,11 +132,54 @@ def _learning_rate(plan: Plan, prescription: Prescription) -> None:
     plan.set_optimizer("learning_rate", rate, prescription)
 
 
+def _output(plan: Plan, prescription: Prescription) -> None:
+    settings = prescription.settings
+    if not settings.keys() & {"activation", "units", "loss", "from_logits"}:
+        raise TreatmentError(f"The targets are not the model's to change. Change them by hand:\n{prescription.code}")
+    (path,) = prescription.target
+    place = _place(plan, path, prescription)
+    if "activation" in settings:
+        carrier = activation_place(place, plan.places) or place
+        _require(carrier, "activation", prescription)
+        plan.set_layer(carrier.path, "activation", _known_activation(prescription), prescription)
+    if "units" in settings:
+        _require(place, "units", prescription)
+        plan.set_layer(path, "units", int(settings["units"]), prescription)
+    if "loss" in settings:
+        plan.compiled["loss"] = settings["loss"]
+    elif "from_logits" in settings:
+        raise TreatmentError(f"The loss is not a layer's setting. Change it by hand:\n{prescription.code}")
+
+
+def _optimizer(plan: Plan, prescription: Prescription) -> None:
+    for argument, value in prescription.settings.items():
+        if argument == "optimizer":
+            plan.optimizer_class = str(value)
+        else:
+            plan.set_optimizer(argument, value, prescription)
+
+
+def _layer_settings(plan: Plan, prescription: Prescription) -> None:
+    for path, arguments in prescription.settings["layers"].items():
+        place = _place(plan, path, prescription)
+        for argument, value in arguments.items():
+            _require(place, argument, prescription)
+            made = value
+            if isinstance(value, Mapping):
+                regularizer = getattr(keras.regularizers, value["class_name"])(**value["config"])
+                made = keras.saving.serialize_keras_object(regularizer)
+            plan.set_layer(path, argument, made, prescription)
+
+
 _KNOBS: dict[str, Callable[[Plan, Prescription], None]] = {
     "initializer": _initializer,
     "activation": _activation,
     "clipping": _clipping,
     "learning_rate": _learning_rate,
+    "output": _output,
+    "optimizer": _optimizer,
+    "batch_size": _optimizer,
+    "regularization": _layer_settings,
 }
 
 

@@ -123,20 +123,27 @@ def test_what_separates_the_sick():
         for act in ("sigmoid", "relu") for init in ("glorot", "he") for i in range(10)
     ]  # fmt: skip
     comparison = make_comparison(runs)
-    first = comparison.associations[0]
+    first = next(each for each in comparison.associations if each.within is None)
     assert first.p == pytest.approx(stats.fisher_exact([[9, 11], [0, 20]]).pvalue)
     assert (first.sick_with, first.runs_with, first.sick_without) == (9, 20, 0)
-    assert {(a.setting, a.value) for a in comparison.associations if a.holds} == {
-        ("activation", "sigmoid"),
-        ("initializer", "glorot"),
+    assert {(a.setting, a.value, a.within) for a in comparison.associations if a.holds} == {
+        ("activation", "sigmoid", None),
+        ("initializer", "glorot", None),
+        ("initializer", "glorot", ("activation", "sigmoid")),
     }
-    assert comparison.verdict[0].startswith("9 of 40 runs vanish; all 9 use ")
+    inside = next(each for each in comparison.associations if each.within)
+    assert inside.p == pytest.approx(stats.fisher_exact([[9, 1], [0, 10]]).pvalue)
+    assert comparison.verdict[0] == (
+        "9 of 40 runs vanish; all 9 use sigmoid (9 of the 20 that do); "
+        "of those 20, 9 of 10 with glorot and 0 of 10 without."
+    )
 
 
 def test_a_number_of_many_values_is_looked_at_as_a_number():
     runs = [summary(f"r{i}", 1.0, learning_rate=0.01 * (i + 1), disease="plateau" if i > 11 else "") for i in range(20)]
     (found,) = make_comparison(runs).associations
     assert (found.is_numeric, found.effect, found.holds) == (True, 1.0, True)
+    assert "their learning_rate is larger (median 0.165 against 0.065)" in make_comparison(runs).verdict[0]
 
 
 def test_settings_that_split_alike_are_named_together():
@@ -214,3 +221,10 @@ def test_grouping_by_a_setting_says_what_else_varies():
     comparison = make_comparison(runs, by=["first"])
     assert [(len(g.values), g.varies) for g in comparison.groups] == [(6, ("second",)), (6, ("second",))]
     assert comparison.minima == ()
+
+
+def test_words_are_kept_for_rules_that_exist():
+    from kgrad.comparison.words import _VERBS
+    from kgrad.diagnosis.rule import all_rules
+
+    assert set(_VERBS) - {SICK} <= {rule.id for rule in all_rules()}

@@ -38,6 +38,14 @@ def test_a_gradient_that_was_nan_stays_and_what_was_not_taken_is_left_out(log):
     assert found["epoch/val_loss"].values.tolist() == [1.6, 1.3]
 
 
+def test_what_was_taken_in_some_steps_is_shown_in_those(log):
+    detailed = (np.arange(len(log)) % 8 == 0).astype(float)
+    found = curves(dataclasses.replace(log, columns={**log.columns, "detailed": detailed}), every=2)
+    assert found[f"zero_fraction/{NAMES[0]}"].steps.tolist() == [0, 16, 24]
+    assert found[f"gradient_norm/{NAMES[0]}"].steps.tolist() == [*range(0, 30, 2), 29]
+    assert "detailed" not in found
+
+
 def test_columns_that_never_move_from_their_usual_value_are_left_out(log):
     assert not {"loss_scale", "skipped", "epoch"} & set(curves(log))
     moving = dataclasses.replace(log, columns={**log.columns, "loss_scale": np.linspace(1, 2, len(log))})

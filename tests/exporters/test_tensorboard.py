@@ -107,3 +107,12 @@ def test_export_when_done_writes_what_was_asked_for(log, tmp_path):
     said = workflow.export_when_done(workflow.examine(log), targets)
     assert said == [f"{tmp_path}/full (tensorboard --logdir {tmp_path})"]
     assert workflow.targets_of(tensorboard=True) == {"tensorboard": None}
+
+
+def test_a_failed_export_when_done_is_a_warning_with_the_command_and_the_others_go_on(log, tmp_path, caplog):
+    (tmp_path / "file").touch()
+    targets = {"mlflow": "nonsense://", "tensorboard": str(tmp_path)}
+    said = workflow.export_when_done(workflow.examine(log), targets)
+    assert said == [f"{tmp_path}/full (tensorboard --logdir {tmp_path})"]
+    assert "kgrad export full --to mlflow" in caplog.text
+    assert workflow.export_when_done(workflow.examine(log), {"tensorboard": str(tmp_path / "file")}) == []

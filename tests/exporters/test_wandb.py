@@ -1,5 +1,6 @@
 """What lies in W&B's offline folder: the records that `wandb sync` would send."""
 
+import dataclasses
 import json
 import math
 import struct
@@ -9,8 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 import kgrad
+from kgrad.exporters.gather import gather
+from kgrad.exporters.targets import write
 
-from .conftest import NAMES
+from .conftest import NAMES, full_log
 
 REASON = "wandb is not installed: uv sync --group exporters"
 wandb = pytest.importorskip("wandb", reason=REASON)
@@ -93,3 +96,10 @@ def test_an_active_run_is_used_and_left_open(log, tmp_path):
     assert [row["loss"] for row in history if "loss" in row] == [42.0]
     assert [row["kgrad/step"] for row in history if "kgrad/loss" in row] == log.steps.tolist()
     assert any("after" in row for row in history)
+
+
+def test_a_run_with_nothing_but_notes_is_tagged_healthy(tmp_path):
+    record = dataclasses.replace(gather(full_log(), kgrad.diagnose(full_log())), findings={"dead-units": "info"})
+    write(record, "wandb", str(tmp_path))
+    runs = [record.run for record in records(tmp_path) if record.WhichOneof("record_type") == "run"]
+    assert list(runs[-1].tags) == ["healthy"]

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -165,7 +166,7 @@ def test_two_picked_runs_are_laid_side_by_side(page):
     assert "optimizer" not in said
     page.select_option("#second", "2")
     assert "activation" not in page.inner_text("#two")
-    assert page.inner_text("#two").startswith("\trelu-GlorotUniform-0\trelu-GlorotUniform-1")
+    assert page.inner_text("#two").startswith("what differs\trelu-GlorotUniform-0\trelu-GlorotUniform-1")
 
 
 @pytest.mark.browser
@@ -192,6 +193,25 @@ def test_the_page_works_without_scripts(browser, page_file, comparison):
     assert comparison.verdict[0] in opened.inner_text("main")
     assert opened.locator("#run-table tbody tr:visible").count() == 17
     assert not opened.locator(".scripted").first.is_visible()
+    context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier(browser, page_file, scheme):
+    axe = Path(__file__).parents[2] / "tools" / "echarts" / "node_modules" / "axe-core" / "axe.min.js"
+    if not axe.exists():
+        pytest.skip("axe-core is not installed: npm ci in tools/echarts")
+    context = browser.new_context(bypass_csp=True, color_scheme=scheme)
+    opened = context.new_page()
+    opened.goto(page_file.as_uri())
+    opened.locator("html[data-drawn]").wait_for(state="attached")
+    opened.locator("#run-table tbody input").nth(1).check()
+    opened.locator("#run-table tbody input").nth(16).check()
+    opened.add_script_tag(path=axe)
+    tags = ["wcag2a", "wcag2aa", "wcag21aa", "best-practice"]
+    found = opened.evaluate("(tags) => axe.run({ runOnly: tags })", tags)["violations"]
+    assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
     context.close()
 
 

@@ -6,4 +6,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
+    keras.backend.clear_session()  # layers get the same names whatever other tests made
     keras.utils.set_random_seed(0)

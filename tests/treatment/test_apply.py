@@ -10,6 +10,7 @@ from keras import layers
 
 from kgrad.capture.topology import structure_of
 from kgrad.errors import KgradError
+from kgrad.prescription.prescription import Prescription
 from kgrad.treatment import TreatmentError, apply
 from kgrad.treatment.places import places_of
 
@@ -414,3 +415,62 @@ def test_a_compile_of_its_own_is_not_called():
     model.compile(optimizer="sgd", loss="mse")
     with pytest.raises(TreatmentError, match="compile\\(\\) of its own"):
         apply(model, rate(0.5))
+
+
+def simple(outputs=1, activation="relu", loss="mse"):
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(8, activation="relu", name="hidden", kernel_regularizer=keras.regularizers.L2(1.0)),
+            keras.layers.Dense(outputs, activation=activation, name="out"),
+        ]
+    )
+    model.compile("sgd", loss)
+    return model
+
+
+def prescribed(knob, target, **settings):
+    return Prescription(knob, target, "", "", "", "code", "a-rule", settings=settings)
+
+
+def test_output_units_and_loss_are_changed_together():
+    changed = apply(
+        simple(),
+        prescribed("output", ("out",), activation="softmax", units=3, loss="sparse_categorical_crossentropy"),
+        seed=0,
+    )
+    assert changed.layers[-1].units == 3
+    assert changed.layers[-1].activation.__name__ == "softmax"
+    assert changed.loss == "sparse_categorical_crossentropy"
+    changed.fit(np.zeros((8, 6)), np.zeros(8), verbose=0)
+
+
+def test_targets_are_not_the_model_s_to_change():
+    with pytest.raises(TreatmentError, match="by hand"):
+        apply(simple(), prescribed("output", ("out",)))
+
+
+def test_another_optimizer():
+    changed = apply(simple(), prescribed("optimizer", ("optimizer",), optimizer="Adam", learning_rate=0.002))
+    assert type(changed.optimizer).__name__ == "Adam"
+    assert float(changed.optimizer.learning_rate) == pytest.approx(0.002)
+    momentum = apply(simple(), prescribed("optimizer", ("optimizer",), momentum=0.9, nesterov=True))
+    assert momentum.optimizer.get_config()["momentum"] == 0.9
+    with pytest.raises(TreatmentError, match="no optimizer"):
+        apply(simple(), prescribed("optimizer", ("optimizer",), optimizer="Nonesuch"))
+
+
+def test_accumulation_and_a_weaker_penalty():
+    changed = apply(
+        simple(),
+        [
+            prescribed("batch_size", ("optimizer",), gradient_accumulation_steps=4),
+            prescribed(
+                "regularization",
+                ("hidden",),
+                layers={"hidden": {"kernel_regularizer": {"class_name": "L2", "config": {"l2": 0.01}}}},
+            ),
+        ],
+    )
+    assert changed.optimizer.gradient_accumulation_steps == 4
+    assert float(changed.get_layer("hidden").kernel_regularizer.l2) == pytest.approx(0.01)

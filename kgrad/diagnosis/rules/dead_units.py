@@ -4,8 +4,10 @@ import numpy as np
 
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.diagnosis.probes import Probed, probed
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
-from kgrad.log.run_log import RunLog
+from kgrad.diagnosis.skill import harm
+from kgrad.log.run_log import FloatArray, RunLog
 
 DEAD = Limit(
     "units without gradient",
@@ -16,71 +18,82 @@ DEAD = Limit(
 SHARE = Limit("share of the run", 0.5, "share", "units that sleep for half the run have not come back by themselves.")
 _FAMILY = ("relu", "relu6")
 _PER_UNIT = ("bias", "beta")
-
-
-NOT_LEARNED = Limit(
-    "progress of the loss, too little",
-    0.3,
-    "share",
-    "as in vanishing-gradient: what a network reaches by the biases of its last layer alone.",
-)
-LEARNED = Limit(
-    "progress of the loss, enough",
-    0.5,
-    "share",
-    "a network whose loss has halved has units enough: dead ones are then idle capacity, which is worth a note.",
+ROWS = Limit(
+    "rows of the reference batch",
+    32.0,
+    "rows",
+    "a unit that is on for one row in ten is off for 32 rows by chance in 3 of 100 cases (0.9^32).",
 )
 
 
-@rule(columns=("zero_fraction",), optional=("loss",), limits=(DEAD, SHARE, NOT_LEARNED, LEARNED))
+@rule(
+    columns=("zero_fraction",),
+    optional=("loss", "dead_units"),
+    limits=(DEAD, SHARE, ROWS),
+    symptom_of=("exploding-gradient", "poor-initialization", "output-loss-mismatch", "unscaled-inputs"),
+)
 def dead_units(log: RunLog) -> Finding | None:
     """Most units of a ReLU layer get no gradient at all: they are off for every input and cannot come back.
 
-    Measured: the share of exact zeros in the gradient of the layer's biases (one number per unit; of the `beta`
-    of a BatchNormalization between layer and ReLU where there is no bias), as the median over windows. A unit
-    that is off for a whole batch has a gradient of exactly zero there. Where the loss has halved all the same, the
-    dead units do no harm and are a note.
+    Measured: the share of units that are zero for every row of the reference batch, where activations were taken on
+    rows enough. Otherwise the share of exact zeros in the gradient of the layer's biases (one number per unit; of
+    the `beta` of a BatchNormalization between layer and ReLU where there is no bias), or of the kernel's units
+    whose gradient is all zero, as the median over windows. The severity follows the harm: in a run that learns dead
+    units are idle capacity, which is a note.
 
     Blind spot: with small batches a unit that is only seldom on looks dead in most of them; the limit is high and
-    must hold for half the run. A layer behind a dead one gets no gradient either and is named with it.
+    must hold for half the run. By its gradient alone a layer behind a dead one looks dead too and is named with it.
     """
-    columns = _columns(log)
-    if not columns:
-        raise NotApplicable("the model has no ReLU layer with biases")
-    dead = signals.medians(log["zero_fraction"][:, list(columns.values())], signals.window_edges(len(log)))
-    lasting = (dead >= DEAD.value).mean(axis=0) >= SHARE.value
-    if not lasting.any():
+    found = _measured(log)
+    if not found:
+        raise NotApplicable("no ReLU layer has a bias, activations on enough rows or counted units without gradient")
+    sick = {name: each for name, each in found.items() if each.lasting(DEAD.value) >= SHARE.value}
+    if not sick:
         return None
-    shares = np.nanmedian(dead, axis=0)
-    names = [name for name, hit in zip(columns, lasting, strict=True) if hit]
-    worst = float(shares[lasting].max())
-    sick = (dead[:, lasting] >= DEAD.value).any(axis=1)
-    begin, last = signals.span(log, signals.window_edges(len(log)), *signals.longest_run(np.asarray(sick)))
-    progress = signals.loss_curve(log).progress if "loss" in log else 0.0
-    severity = "high" if progress < NOT_LEARNED.value else "medium" if progress < LEARNED.value else "info"
+    shares = {name: float(np.median(each.values)) for name, each in sick.items()}
+    worst = max(shares.values())
+    first = min(each.between(DEAD.value)[0] for each in sick.values())
+    last = max(each.between(DEAD.value)[1] for each in sick.values())
     return Finding(
         rule="dead-units",
-        severity=severity,
-        summary=(
-            f"Up to {100 * worst:.0f} % of the units in {len(names)} of {len(columns)} ReLU layers get no gradient."
-        ),
-        layers=tuple(names),
-        first_step=begin,
-        last_step=last,
+        severity=harm(log) if "loss" in log else "high",
+        summary=f"Up to {100 * worst:.0f} % of the units in {len(sick)} of {len(found)} ReLU layers get no gradient.",
+        layers=tuple(sick),
+        first_step=min(first, int(log.steps[-1])),
+        last_step=min(last, int(log.steps[-1])),
         evidence=tuple(
-            Evidence(f"units of {name} without gradient (median)", float(share), "share", DEAD.value)
-            for name, share, hit in zip(columns, shares, lasting, strict=True)
-            if hit
+            Evidence(f"units of {name} without gradient (median)", share, "share", DEAD.value)
+            for name, share in shares.items()
         ),
         confidence=0.95 if worst > 0.95 else 0.8,
         details={"worst_share": worst},
     )
 
 
-def _columns(log: RunLog) -> dict[str, int]:
-    """The column that has one number per unit, for each ReLU layer."""
-    found: dict[str, int] = {}
-    for place, variable in enumerate(log.structure.variables):
-        if variable.role in _PER_UNIT and log.structure.effective_activation(variable.layer) in _FAMILY:
-            found.setdefault(variable.layer, place)
-    return found
+def _measured(log: RunLog) -> dict[str, Probed]:
+    """The share of dead units of each ReLU layer: the outputs where they were seen, else the gradient."""
+    structure = log.structure
+    rows = log.batch.rows if log.batch else 0
+    seen = probed(log, "dead_fraction") if rows >= ROWS.value else {}
+    biases = {v.layer: i for i, v in reversed(list(enumerate(structure.variables))) if v.role in _PER_UNIT}
+    kernels = {v.layer: i for i, v in reversed(list(enumerate(structure.variables))) if v.is_kernel}
+    found: dict[str, Probed] = {}
+    for layer in structure.layers:
+        if structure.effective_activation(layer.name) not in _FAMILY:
+            continue
+        if layer.name in seen:
+            found[layer.name] = seen[layer.name]
+        elif layer.name in biases:
+            found[layer.name] = _windows(log, log["zero_fraction"][:, biases[layer.name]])
+        elif layer.name in kernels and "dead_units" in log:
+            units = structure.variables[kernels[layer.name]].shape[-1]
+            found[layer.name] = _windows(log, log["dead_units"][:, kernels[layer.name]] / units)
+    return {name: each for name, each in found.items() if len(each.values)}
+
+
+def _windows(log: RunLog, values: FloatArray) -> Probed:
+    """Medians of windows; those without a value are left out."""
+    edges = signals.window_edges(len(log))
+    level = signals.medians(values, edges)
+    known = np.isfinite(level)
+    return Probed(log.steps[edges[:-1]][known], level[known], np.diff(edges)[known].astype(float))

@@ -39,8 +39,7 @@ def disconnected_weights(log: RunLog) -> Finding | None:
     ReLU at or behind such a layer may be off for every input, which is `dead-units`, and nothing is said here.
 
     Blind spot: a path that is cut in some steps only (a branch on a condition) is not seen, nor is a layer of one
-    variable whose gradient is zero; weights that the optimizer was never
-    given are no part of the log.
+    variable whose gradient is zero; weights that the optimizer was never given are no part of the log.
     """
     norm, zero = log["gradient_norm"], log["zero_fraction"]
     counted = np.nan_to_num(log["nonfinite_count"], nan=1.0) == 0

@@ -5,6 +5,7 @@ import numpy as np
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding, power
 from kgrad.diagnosis.rule import Limit, rule
+from kgrad.diagnosis.skill import learned
 from kgrad.log.run_log import FloatArray, RunLog
 
 GROWTH = Limit(
@@ -20,6 +21,14 @@ LOSS_RISE = Limit(
     "1",
     "a loss that doubles has left the region it was in (own choice).",
 )
+NOISE = Limit(
+    "noise of the norm from step to step",
+    6.0,
+    "standard deviations",
+    "with batches of one or two examples the norm varies by orders of magnitude by itself; six deviations of its "
+    "logarithm from step to step are no chance in any run of usual length.",
+)
+LEARNED = Limit("learned", 0.5, "share", "a run that learned half of what there was to learn has survived its spikes.")
 STEPS = Limit("steps above the growth limit", 3.0, "steps", "fewer are a spike: Pascanu et al. 2013 show single ones.")
 DECADES = Limit(
     "decades gained through depth",
@@ -31,16 +40,20 @@ DECADES = Limit(
 
 @rule(
     columns=("global_norm",),
-    optional=("gradient_norm", "loss", "nonfinite_count"),
-    limits=(GROWTH, LOSS_RISE, STEPS, DECADES),
+    optional=("gradient_norm", "loss", "nonfinite_count", "weight_norm"),
+    limits=(GROWTH, NOISE, LOSS_RISE, LEARNED, STEPS, DECADES),
+    symptom_of=("poor-initialization", "output-loss-mismatch", "unscaled-inputs", "learning-rate-too-high:overshoot"),
+    judged="at once",
 )
 def exploding_gradient(log: RunLog) -> Finding | None:
     """The gradient grows by orders of magnitude, over the steps or on its way back through the layers.
 
     Measured: the global norm against the smallest it had been until then (the median of five steps, so that one
     calm batch does not count), together with the loss. It explodes where the norm stays a hundred times above for
-    some steps, or until it is no longer finite, while the loss rises too; or where the norm grows steadily by
-    some decades from the last layer back to the first and the loss makes no progress.
+    some steps (and beyond its own noise), or until it is no longer finite, while the loss rises too; or where the
+    norm grows steadily by some decades from the last layer back to the first and the loss makes no progress. Told
+    apart are `growth` that lasts, `spikes` that pass, growth of the weights with it (`weights`), and growth over
+    `depth`. What passes in a run that learns is a note.
 
     Blind spot: a run that is not finite after its very first step shows no growth: it is `nonfinite-gradient`.
     A large norm at the start that calms down by itself is not called a disease.
@@ -51,8 +64,10 @@ def exploding_gradient(log: RunLog) -> Finding | None:
         return None
     growth = _growth(norm, finite)
     above = growth >= GROWTH.value
+    dies = bool(above.any() and not finite[int(np.argmax(above)) :].all())
+    if not dies:
+        above = growth >= max(GROWTH.value, _noise(norm[finite]))
     onset = int(np.argmax(above)) if above.any() else len(norm)
-    dies = onset < len(norm) and not finite[onset:].all()
     if onset < len(norm) and (above.sum() >= STEPS.value or dies) and (dies or _loss_rises(log, onset)):
         return _over_steps(log, growth, onset, dies)
     return _over_depth(log)
@@ -68,6 +83,15 @@ def _growth(norm: FloatArray, finite: np.ndarray) -> FloatArray:
     with np.errstate(over="ignore"):
         growth[finite] = known / np.maximum(calm, np.finfo(float).tiny)
     return growth
+
+
+def _noise(norm: FloatArray) -> float:
+    """The factor that chance alone explains: some deviations of the logarithm's change from step to step."""
+    logs = np.log(norm[norm > 0])
+    if len(logs) < 3:
+        return 1.0
+    deviation = 1.4826 * float(np.median(np.abs(np.diff(logs)))) / np.sqrt(2.0)
+    return float(np.exp(min(NOISE.value * deviation, 600.0)))
 
 
 def _loss_rises(log: RunLog, onset: int) -> bool:
@@ -86,6 +110,10 @@ def _over_steps(log: RunLog, growth: FloatArray, onset: int, dies: bool) -> Find
     begin = int(log.steps[max(0, onset - 1)])
     peak = float(growth.max())
     lost = int(len(norm) - len(finite))
+    last = int(log.steps[-1] if dies else log.steps[np.flatnonzero(growth >= GROWTH.value)[-1]])
+    kind = _kind(log, growth, onset, dies)
+    reached = learned(log) if "loss" in log else 0.0
+    harmless = not dies and reached >= LEARNED.value
     end = f", until it was no longer finite at step {int(log.steps[~np.isfinite(norm)][0])}" if dies else ""
     evidence = [
         Evidence("growth of the global norm over its calmest earlier steps", peak, "1", GROWTH.value),
@@ -96,14 +124,29 @@ def _over_steps(log: RunLog, growth: FloatArray, onset: int, dies: bool) -> Find
         evidence.append(Evidence("steps whose norm is not finite", lost / len(norm), "share"))
     return Finding(
         rule="exploding-gradient",
-        severity="high",
-        summary=f"The global gradient norm grew by a factor of {power(peak)} from step {begin} on{end}.",
+        severity="info" if harmless else "high",
+        summary=f"The global gradient norm {_SAID[kind]} by a factor of {power(peak)} from step {begin} on{end}.",
         first_step=begin,
-        last_step=int(log.steps[-1] if dies else log.steps[np.flatnonzero(growth >= GROWTH.value)[-1]]),
+        last_step=last,
         evidence=tuple(evidence),
         confidence=0.95 if dies else 0.85,
-        details={"growth": peak, "onset_step": int(log.steps[onset])},
+        details={"kind": kind, "growth": peak, "onset_step": int(log.steps[onset])},
     )
+
+
+_SAID = {"growth": "grew", "weights": "grew, and the weights with it,", "spikes": "spiked"}
+
+
+def _kind(log: RunLog, growth: FloatArray, onset: int, dies: bool) -> str:
+    """`weights` where they have more than doubled since the onset; `spikes` where most steps after it are calm."""
+    if "weight_norm" in log:
+        before, after = log["weight_norm"][max(0, onset - 1)], log["weight_norm"][onset:]
+        known = np.where(np.isfinite(after), after, 0.0).max(axis=0, initial=0.0)
+        kernels = signals.kernels(log)
+        if kernels and (known[kernels] > 2.0 * before[kernels]).any():
+            return "weights"
+    lasting = float((growth[onset:] >= GROWTH.value).mean())
+    return "growth" if dies or lasting >= 0.5 else "spikes"
 
 
 def _over_depth(log: RunLog) -> Finding | None:
@@ -126,5 +169,5 @@ def _over_depth(log: RunLog) -> Finding | None:
             Evidence("decades gained from the last hidden kernel to the first", decades, "decades", DECADES.value),
         ),
         confidence=0.85,
-        details={"total_decades": -decades},
+        details={"kind": "depth", "total_decades": -decades},
     )

@@ -19,7 +19,14 @@ SKIPPED = Limit(
     columns=("nonfinite_count",),
     optional=("skipped", "loss", "global_norm"),
     limits=(SKIPPED,),
-    symptom_of=("exploding-gradient",),
+    symptom_of=(
+        "loss-scale-trouble",
+        "exploding-gradient",
+        "poor-initialization",
+        "output-loss-mismatch",
+        "unscaled-inputs",
+    ),
+    judged="at once",
 )
 def nonfinite_gradient(log: RunLog) -> Finding | None:
     """Gradients are NaN or infinite: the update destroys the weights, and nothing after it means anything.

@@ -8,6 +8,7 @@ from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import SEVERITIES, Evidence, Finding
 from kgrad.diagnosis.reach import RANGES, unreachable
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
+from kgrad.diagnosis.skill import harm, skill
 from kgrad.log.batch import TensorFacts
 from kgrad.log.objective import Objective, objectives
 from kgrad.log.run_log import RunLog
@@ -19,11 +20,11 @@ UNREACHABLE = Limit(
     "the coefficient of determination can then not pass 0.9 whatever is learned; less than that is an output layer "
     "that clips a few outliers (own choice).",
 )
-LEARNED = Limit(
-    "progress of the loss",
-    0.5,
+GRAVE = Limit(
+    "share of the targets' variance out of reach, grave",
+    0.3,
     "share",
-    "as in dead-units: a loss that has halved shows that the mismatch hinders more than it stops.",
+    "a coefficient of determination of 0.7 at best is a flaw in any run, however well the rest is learned.",
 )
 TOLERANCE = Limit(
     "overshoot of targets", 0.01, "1", "rounding and resampling leave targets a little outside 0 to 1 (own choice)."
@@ -48,14 +49,14 @@ class _Mismatch:
     evidence: tuple[Evidence, ...] = field(default=())
 
 
-@rule(columns=("loss",), limits=(UNREACHABLE, LEARNED, TOLERANCE))
+@rule(columns=("loss",), limits=(UNREACHABLE, GRAVE, TOLERANCE))
 def output_loss_mismatch(log: RunLog) -> Finding | None:
     """The output layer, the loss and the targets do not fit together: the loss asks for what the output cannot give.
 
     Measured: nothing; it is read from the model's structure, the compiled loss and the range of the targets in the
     first batch. A softmax over one unit is a constant; a cross-entropy without `from_logits` needs probabilities; a
     softmax holds one label a row; a bounded output cannot reach targets outside its range. The severity follows the
-    harm: it is lower where the loss has halved all the same, and a combination that merely is unusual (a sigmoid
+    harm: it is lower where much was learned all the same, and a combination that merely is unusual (a sigmoid
     under a categorical cross-entropy, a squared error on classes) is a note.
 
     Blind spot: an operation that is no layer, and a loss of one's own, are not seen; without facts of the batch the
@@ -64,11 +65,11 @@ def output_loss_mismatch(log: RunLog) -> Finding | None:
     outputs = objectives(log)
     if not any(output.activation for output in outputs):
         raise NotApplicable("the output layer and its loss are not known from the model's structure")
-    progress = signals.loss_curve(log).progress
+    learned = harm(log) == "info"
     found = [(output, mismatch) for output in outputs if (mismatch := _judge(output)) is not None]
     if not found:
         return None
-    graded = [(_severity(mismatch, progress), output, mismatch) for output, mismatch in found]
+    graded = [(each.least if learned else each.worst, output, each) for output, each in found]
     severity, output, mismatch = max(graded, key=lambda each: SEVERITIES.index(each[0]))
     return Finding(
         rule="output-loss-mismatch",
@@ -77,7 +78,7 @@ def output_loss_mismatch(log: RunLog) -> Finding | None:
         layers=tuple(each.layer for _, each, _ in graded),
         first_step=int(log.steps[0]),
         last_step=int(log.steps[-1]),
-        evidence=(*mismatch.evidence, Evidence("progress of the loss", progress, "share", LEARNED.value)),
+        evidence=(*mismatch.evidence, *_learned(log)),
         confidence=0.97 if SEVERITIES.index(mismatch.worst) >= 2 else 0.6,
         details={
             "kind": mismatch.kind,
@@ -89,8 +90,10 @@ def output_loss_mismatch(log: RunLog) -> Finding | None:
     )
 
 
-def _severity(mismatch: _Mismatch, progress: float) -> str:
-    return mismatch.least if progress >= LEARNED.value else mismatch.worst
+def _learned(log: RunLog) -> tuple[Evidence, ...]:
+    reached = skill(log)
+    known = () if reached is None else (Evidence("learned beyond the best constant answer", reached, "share"),)
+    return (Evidence("progress of the loss", signals.loss_curve(log).progress, "share"), *known)
 
 
 def _judge(output: Objective) -> _Mismatch | None:
@@ -232,7 +235,8 @@ def _out_of_reach(output: Objective, loss: str) -> _Mismatch | None:
         f"{100 * share:.0f} % of their variance is out of reach."
     )
     seen = (Evidence("share of the targets' variance out of reach", share, "share", UNREACHABLE.value),)
-    return _Mismatch("targets-out-of-reach", text, {"activation": "linear"}, "high", "low", seen)
+    least = "medium" if share >= GRAVE.value else "low"
+    return _Mismatch("targets-out-of-reach", text, {"activation": "linear"}, "high", least, seen)
 
 
 def _hinge(output: Objective, loss: str) -> _Mismatch | None:
@@ -251,7 +255,8 @@ def _classes_by_distance(output: Objective, loss: str) -> _Mismatch | None:
         return None
     fix = "categorical_crossentropy" if output.activation == "softmax" else "binary_crossentropy"
     text = f"{loss} measures classes as distances; its gradient fades where {output.layer} is surely wrong."
-    worst = "medium" if loss == "mean_absolute_error" else "low"
+    # The best answer by absolute error is the median: the commoner class, whatever the input.
+    worst = "medium" if loss == "mean_absolute_error" else "info"
     return _Mismatch("classes-by-distance", text, {"loss": fix}, worst, "info")
 
 

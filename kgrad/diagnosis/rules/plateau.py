@@ -5,9 +5,11 @@ import numpy as np
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
+from kgrad.diagnosis.skill import constant_answer, learned
 from kgrad.log.run_log import RunLog
 
 SHARE = Limit("share of the run", 0.2, "share", "a fifth of a run spent without progress is worth a word (own choice).")
+NOTHING_LEARNED = Limit("learned, of a grave plateau", 0.1, "share", "less is next to nothing (own choice).")
 LEAVES = Limit(
     "fall of the loss after the stretch",
     0.2,
@@ -20,21 +22,33 @@ NOT_LEARNED = Limit(
     "share",
     "as in vanishing-gradient: a network that learns no more than the means of the targets makes about this much.",
 )
+FALLS = Limit("fall of the loss over the last half", 0.02, "share", "as in slow-convergence, which says the rest.")
+CONSTANT = Limit(
+    "distance from the loss of a constant answer",
+    0.05,
+    "share",
+    "a model within this of the best answer that ignores its inputs has learned to ignore them (own choice).",
+)
 FEWEST = Limit("steps", 50, "steps", "fewer steps hold too few windows to tell a slope from noise.")
 
 
 @rule(
     columns=("loss",),
-    limits=(SHARE, LEAVES, NOT_LEARNED, FEWEST),
-    symptom_of=("nonfinite-gradient", "exploding-gradient", "vanishing-gradient", "dead-units"),
+    limits=(SHARE, LEAVES, NOT_LEARNED, NOTHING_LEARNED, FALLS, CONSTANT, FEWEST),
+    symptom_of=(
+        *("nonfinite-gradient", "exploding-gradient", "vanishing-gradient", "dead-units", "saturated-activation"),
+        *("output-loss-mismatch", "unscaled-inputs", "poor-initialization", "over-regularised", "disconnected-weights"),
+        *("learning-rate-too-high", "learning-rate-too-low", "slow-convergence", "saddle-point", "clipping-too-tight"),
+        "loss-scale-trouble",
+    ),
 )
 def plateau(log: RunLog) -> Finding | None:
     """The loss stands still where it should not: far above what the run reaches later, or near where it began.
 
     Measured: medians of the loss in windows. A window is flat where the loss a tenth of the run before and after
-    differs by less than its noise. A flat stretch is a plateau where the loss falls a good deal afterwards, or
-    where the whole run has made next to no progress; a flat stretch after the loss has fallen, with nothing better
-    to come, is convergence.
+    differs by less than its noise. A flat stretch is a plateau where the loss falls a good deal afterwards, or where
+    little was learned in a run that does not fall any more; so is the end of a run at the loss of a constant answer.
+    A flat stretch after the loss has fallen, with nothing better to come, is convergence.
 
     Blind spot: a run that was stopped on a plateau after good progress looks converged, since nobody knows what
     would have come; whether it was a saddle takes the curvature to tell.
@@ -42,11 +56,20 @@ def plateau(log: RunLog) -> Finding | None:
     if len(log) < FEWEST.value:
         raise NotApplicable(f"{len(log)} steps are too few to tell a slope from noise; {FEWEST.value:.0f} are needed")
     curve = signals.loss_curve(log)
-    stuck = curve.progress < NOT_LEARNED.value
-    stands = curve.flat & ((curve.leaves > LEAVES.value) & ~curve.learned | stuck)
-    first, end = signals.longest_run(stands)
+    reached = learned(log)
+    fall, noise = signals.late_fall(log)
+    stuck = reached < NOT_LEARNED.value and fall <= max(FALLS.value, noise)
+    constant = constant_answer(log)
+    ignores = np.zeros_like(curve.flat)
+    if constant:
+        near = np.abs(curve.level - constant) < CONSTANT.value * constant
+        ignores = np.logical_and.accumulate(near[::-1])[::-1]  # to the end
+    stands = curve.flat & ((curve.leaves > LEAVES.value) & ~curve.learned | stuck) | ignores & stuck
+    first, end = signals.longest_run(stands, gap=1)
     share = float((curve.edges[end] - curve.edges[first]) / len(log)) if end else 0.0
-    if share < SHARE.value:
+    inside, inside_noise = signals.fall(log["loss"][curve.edges[first] : curve.edges[end]])
+    # It must be shown to stand, and not only not be shown to fall: noise can hide a fall that matters.
+    if share < SHARE.value or inside > max(FALLS.value, inside_noise) or inside + inside_noise > LEAVES.value:
         return None
     begin, last = signals.span(log, curve.edges, first, end)
     level = float(np.nanmedian(curve.level[first:end]))
@@ -54,14 +77,14 @@ def plateau(log: RunLog) -> Finding | None:
     after = f", then fell by {100 * leaves:.0f} %" if leaves > LEAVES.value else " and never left it"
     return Finding(
         rule="plateau",
-        severity="high" if stuck else "medium",
+        severity="high" if reached < NOTHING_LEARNED.value else "medium",
         summary=f"The loss stood at {level:.3g} for {100 * share:.0f} % of the run (from step {begin}){after}.",
         first_step=begin,
         last_step=last,
         evidence=(
             Evidence("share of the run without progress", share, "share", SHARE.value),
             Evidence("fall of the loss afterwards", leaves, "share", LEAVES.value),
-            Evidence("progress of the loss over the whole run", curve.progress, "share", NOT_LEARNED.value),
+            Evidence("learned in the whole run", reached, "share", NOT_LEARNED.value),
         ),
         confidence=0.9 if leaves > LEAVES.value else 0.75,
         details={"level": level, "share": share},

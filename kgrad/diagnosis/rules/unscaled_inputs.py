@@ -13,7 +13,7 @@ from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Layer, Structure
 
 LARGE = Limit(
-    "scale of inputs or targets",
+    "scale of inputs",
     10.0,
     "1",
     "the usual initializers assume inputs of unit variance (LeCun et al. 1998, Efficient BackProp, section 4.3); a "
@@ -24,6 +24,13 @@ SMALL = Limit(
     0.1,
     "1",
     "the mirror image: a decade under unit variance, so that the biases outweigh the inputs.",
+)
+TARGETS = Limit(
+    "scale of targets",
+    100.0,
+    "1",
+    "the gradient of a squared error grows with the scale; two decades take the usual learning rates (1e-4 to 1e-2) "
+    "out of their range. Less is a matter of the learning rate (own choice).",
 )
 OFF_CENTRE = Limit(
     "mean of the inputs over their spread",
@@ -50,7 +57,7 @@ _PASSING = (
 )
 
 
-@rule(columns=("loss",), limits=(LARGE, SMALL, OFF_CENTRE, START, FEWEST))
+@rule(columns=("loss",), limits=(LARGE, SMALL, TARGETS, OFF_CENTRE, START, FEWEST))
 def unscaled_inputs(log: RunLog) -> Finding | None:
     """The inputs (or the targets of a regression) are far from unit scale, which the initial weights assume.
 
@@ -149,12 +156,12 @@ def _targets(log: RunLog) -> _Found | None:
         if output.loss is None or output.loss.name != "mean_squared_error" or facts is None:
             continue
         scale = max(facts.feature_std_maximum or 0.0, facts.feature_mean_maximum or 0.0)
-        if scale >= LARGE.value:
+        if scale >= TARGETS.value:
             text = (
                 f"The targets reach from {facts.minimum:.3g} to {facts.maximum:.3g}, a scale of {power(scale)}, "
                 "and the squared error and its gradient grow with its square."
             )
             fix = {"targets": "standardise", "mean": facts.mean, "std": facts.std}
-            seen = Evidence("scale of the targets", scale, "1", LARGE.value)
+            seen = Evidence("scale of the targets", scale, "1", TARGETS.value)
             return "large-targets", text, (output.layer,), fix, seen
     return None

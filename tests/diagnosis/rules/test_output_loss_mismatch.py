@@ -16,7 +16,7 @@ RANDOM = np.random.default_rng(0)
 CLASSES = RANDOM.integers(0, 3, 64)
 ONE_HOT = np.eye(3)[CLASSES]
 BINARY = RANDOM.integers(0, 2, (64, 1)).astype(float)
-VALUES = RANDOM.normal(0, 10, (64, 1))
+VALUES = RANDOM.normal(0, 1.4, (64, 1))
 
 
 def case(activation, units, loss, targets=None, learned=False, tail=(), policy="float32"):
@@ -101,7 +101,7 @@ def test_squared_errors_on_classes_are_a_note_where_they_learn():
     learned = outcome(RULE, case("sigmoid", 1, "mse", BINARY, learned=True)).finding
     stuck = outcome(RULE, case("sigmoid", 1, "mse", BINARY)).finding
     median = outcome(RULE, case("sigmoid", 1, "mae", BINARY)).finding
-    assert [learned.severity, stuck.severity, median.severity] == ["info", "low", "medium"]
+    assert [learned.severity, stuck.severity, median.severity] == ["info", "info", "medium"]
 
 
 def test_sigmoids_under_a_categorical_loss_are_a_note():

@@ -103,3 +103,14 @@ def test_skill_is_measured_from_the_constant_answer():
     assert skill(case(PIXELS, loss="my_own_loss")) is None
     binary = case(PIXELS, targets=np.array([1.0] + [0.0] * 3), loss="binary_crossentropy", units=1)
     assert constant_answer(binary) == pytest.approx(0.5623, abs=1e-4)
+
+
+@pytest.mark.parametrize("weights", [1e-4, [1e-4], {"dense_1": 1e-4}])
+def test_a_weight_on_the_loss_changes_no_skill(weights):
+    log = case(PIXELS, curve=np.full(100, 1e-4 * np.log(3) / 4))
+    assert skill(replace(log, info={**log.info, "loss_weights": weights})) == pytest.approx(0.75)
+
+
+def test_the_size_of_a_summed_loss_is_not_known():
+    summed = {"class_name": "SparseCategoricalCrossentropy", "config": {"reduction": "sum"}}
+    assert skill(case(PIXELS, loss=summed)) is None

@@ -6,6 +6,8 @@ const tooltip = (formatter) => ({
   backgroundColor: colour("panel"), borderColor: colour("line"), textStyle: { color: colour("ink"), fontSize: 12 },
 });
 
+const MOST_AXES = 12;
+
 const PLACES = {
   loss: (data, run) => data.steps[data.curves[run].steps],
   norm: (data, run) => data.steps[data.curves[run].steps],
@@ -102,7 +104,7 @@ function describe(data, run) {
 }
 
 function parallelOption(data, state) {
-  const coloured = colouring(data, state.colour), axes = data.axes.slice(-12);
+  const coloured = colouring(data, state.colour), axes = data.axes.slice(-MOST_AXES);
   const visible = new Set(state.visible), width = document.querySelector('[data-chart="parallel"]').clientWidth;
   const faint = visible.size > 300 ? 0.25 : 0.6;
   return {
@@ -142,6 +144,8 @@ function offerCharts(data, state) {
   // Parallel coordinates are merged, so that what is brushed stays so.
   const draw = (box) => charts.get(box).setOption(OPTIONS[box.dataset.chart](data, state), { notMerge: box.dataset.chart !== "parallel" });
   const make = (box) => {
+    // On a narrow screen the axes scroll sideways rather than shrink beyond reading.
+    if (box.dataset.chart === "parallel") box.style.minWidth = `${110 + 84 * (Math.min(data.axes.length, MOST_AXES) - 1)}px`;
     const chart = echarts.init(box, null, { renderer: "canvas" });
     charts.set(box, chart);
     draw(box);

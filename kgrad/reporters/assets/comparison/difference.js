@@ -27,7 +27,7 @@ function offerDifference(data, state) {
     const [first, second] = state.picked;
     if (second === undefined) return table.append(cell("caption", "Pick two runs, here, in the table or by a click on a curve."));
     const head = document.createElement("thead"), body = document.createElement("tbody");
-    head.append(line("th", ["", data.runs[first].name, data.runs[second].name]));
+    head.append(line("th", ["what differs", data.runs[first].name, data.runs[second].name]));
     const differ = data.fields.filter((field) => field.index[first] !== field.index[second]);
     let section = "";
     for (const field of differ) {

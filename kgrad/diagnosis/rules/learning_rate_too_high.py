@@ -1,0 +1,129 @@
+"""The rule `learning-rate-too-high`."""
+
+import numpy as np
+
+from kgrad.diagnosis import signals
+from kgrad.diagnosis.finding import Evidence, Finding, power
+from kgrad.diagnosis.rule import Limit, rule
+from kgrad.diagnosis.skill import constant_answer
+from kgrad.log.run_log import RunLog
+
+RATIO = Limit(
+    "update ratio of the first steps",
+    0.3,
+    "1",
+    "TheDeepChecker (Ben Braiek & Khomh 2023) calls more than 0.1 too fast; a step of a third of the weights' size "
+    "replaces what they were rather than corrects it.",
+)
+OVERSHOOT = Limit(
+    "loss after the first steps over the loss to be expected of a constant answer",
+    3.0,
+    "1",
+    "a model that answers three times worse than one that ignores its inputs was thrown there by its own updates "
+    "(own choice; the controls of the corpus stay under 1.6 once they have begun under it).",
+)
+TURNS = Limit(
+    "share of epochs at which the loss turns",
+    0.5,
+    "share",
+    "a loss that falls turns at none of its epochs; one that wanders at random turns at two of three.",
+)
+SWING = Limit(
+    "swing from epoch to epoch",
+    0.02,
+    "share",
+    "of the loss of a constant answer: the mean of an epoch averages the noise of its batches (own choice).",
+)
+EPOCHS = Limit("epochs", 6, "epochs", "fewer show no pattern of turns.")
+LEARNED = Limit("learned", 0.5, "share", "a run that learned half of what there was to learn is not harmed by swings.")
+
+
+@rule(
+    columns=("loss", "learning_rate", "update_norm", "weight_norm"),
+    limits=(RATIO, OVERSHOOT, TURNS, SWING, EPOCHS, LEARNED),
+    symptom_of=("output-loss-mismatch", "unscaled-inputs", "poor-initialization"),
+)
+def learning_rate_too_high(log: RunLog) -> Finding | None:
+    """The steps are too large: they throw the weights away at the start, or swing the loss up and down for good.
+
+    Measured: the largest update of a kernel relative to its size in the first steps, and how far the loss then rises
+    above what a constant answer gets (`overshoot`). And the means of the epochs: how often they turn and how far they
+    swing (`oscillation`); a swing in a run that learns is a note.
+
+    Blind spot: gradients that grow through depth make large steps at any learning rate; where `exploding-gradient`
+    shows growth over depth, it comes first.
+    """
+    start = _overshoot(log)
+    return start if start is not None else _oscillation(log)
+
+
+def _overshoot(log: RunLog) -> Finding | None:
+    columns, loss = signals.kernels(log), log["loss"]
+    early = max(3, len(log) // 10)
+    expected = constant_answer(log) or abs(float(loss[0]))
+    if not columns or not np.isfinite(loss[0]) or not expected or loss[0] > OVERSHOOT.value * expected:
+        return None
+    ratio = signals.update_ratio(log, columns)[:early]
+    later = np.where(np.isfinite(loss[1:]), loss[1:], np.inf)
+    if not len(later) or not np.isfinite(ratio).any():
+        return None
+    first = int(np.argmax(later > OVERSHOOT.value * expected)) + 1
+    thrown = float(np.max(later)) / expected
+    largest = float(np.nanmax(ratio))
+    if thrown <= OVERSHOOT.value or first > early or largest < RATIO.value:
+        return None
+    rate = float(log["learning_rate"][0])
+    level = signals.loss_curve(log).level
+    reached = 1.0 - float(np.nanmin(np.where(np.isfinite(level), level, np.nan), initial=np.inf)) / expected
+    return Finding(
+        rule="learning-rate-too-high",
+        severity="high" if not reached >= LEARNED.value else "medium",
+        summary=(
+            f"The first steps changed a layer by {power(largest)} times its size and threw the loss to "
+            f"{power(thrown)} times that of a constant answer: the learning rate of {rate:.3g} is too high."
+        ),
+        first_step=int(log.steps[0]),
+        last_step=int(log.steps[min(first, len(log) - 1)]),
+        evidence=(
+            Evidence(RATIO.name, largest, "1", RATIO.value),
+            Evidence(OVERSHOOT.name, thrown, "1", OVERSHOOT.value),
+            Evidence("learned", reached, "share", LEARNED.value),
+        ),
+        confidence=0.9,
+        details={"kind": "overshoot", "learning_rate": rate, "suggested": abs(rate) * 1e-2 / largest},
+    )
+
+
+def _oscillation(log: RunLog) -> Finding | None:
+    means = log.epochs.get("loss")
+    if means is None or len(means) < EPOCHS.value:
+        return None
+    half = means[len(means) // 2 :]
+    expected = constant_answer(log) or abs(float(log["loss"][0]))
+    if not np.isfinite(half).all() or not expected:
+        return None
+    change = np.diff(half) / expected
+    turns = float(np.mean(np.sign(change[1:]) != np.sign(change[:-1]))) if len(change) > 1 else 0.0
+    swing = float(np.median(np.abs(change)))
+    if turns < TURNS.value or swing < SWING.value:
+        return None
+    reached = 1.0 - float(np.min(means)) / expected
+    rate = float(np.nanmedian(log["learning_rate"]))
+    begin = int(log.steps[len(log) // 2])
+    return Finding(
+        rule="learning-rate-too-high",
+        severity="medium" if reached < LEARNED.value else "info",
+        summary=(
+            f"The loss swings up and down from epoch to epoch, by {100 * swing:.0f} % of a constant answer's, instead "
+            f"of falling: steps at the learning rate of {rate:.3g} are too large to settle."
+        ),
+        first_step=begin,
+        last_step=int(log.steps[-1]),
+        evidence=(
+            Evidence(TURNS.name, turns, "share", TURNS.value),
+            Evidence(SWING.name, swing, "share", SWING.value),
+            Evidence("learned by the best epoch", reached, "share", LEARNED.value),
+        ),
+        confidence=0.75,
+        details={"kind": "oscillation", "learning_rate": rate, "suggested": rate / 10},
+    )

@@ -1,0 +1,85 @@
+"""The rule `learning-rate-too-low`."""
+
+import numpy as np
+
+from kgrad.diagnosis import signals
+from kgrad.diagnosis.finding import Evidence, Finding, power
+from kgrad.diagnosis.rule import Limit, NotApplicable, rule
+from kgrad.diagnosis.skill import learned
+from kgrad.log.run_log import RunLog
+
+PATH = Limit(
+    "path of the weights over the run",
+    0.5,
+    "weight sizes",
+    "weights that travel less than half their own size stay close to where they were initialized; a network of usual "
+    "width then is what its random features are (Jacot et al. 2018, lazy regime). Controls of the corpus that learn go "
+    "further, or reach their goal on the way.",
+)
+RATIO = Limit(
+    "update ratio",
+    1e-3,
+    "1",
+    "about 1e-3 per step is the usual advice for sound training (Karpathy, CS231n notes, 'Ratio of weights:updates'); "
+    "TheDeepChecker (Ben Braiek & Khomh 2023) takes 1e-4 to 1e-1.",
+)
+LARGEST = Limit(
+    "learning rate that would be needed",
+    1.0,
+    "1",
+    "where more than this is needed for the usual ratio the gradient is too small, not the learning rate.",
+)
+NOT_LEARNED = Limit("learned", 0.3, "share", "as in the rule plateau.")
+FEWEST = Limit("steps", 50, "steps", "fewer steps say that there were few, which `slow-convergence` does.")
+
+
+@rule(
+    columns=("loss", "learning_rate", "update_norm", "weight_norm"),
+    limits=(PATH, RATIO, LARGEST, NOT_LEARNED, FEWEST),
+    symptom_of=(
+        *("nonfinite-gradient", "exploding-gradient", "vanishing-gradient", "dead-units", "saturated-activation"),
+        *("output-loss-mismatch", "unscaled-inputs", "poor-initialization", "over-regularised", "disconnected-weights"),
+        "clipping-too-tight",
+    ),
+    judged="at the end",
+)
+def learning_rate_too_low(log: RunLog) -> Finding | None:
+    """The steps are so small that the weights hardly leave their initial values, and little is learned.
+
+    Measured: the update of the median kernel relative to its size, per step and summed over the run. The learning
+    rate is too low where little was learned, the weights went less than half their size, the median step is under the
+    usual one, and a learning rate under 1 would make up for it.
+
+    Blind spot: under SGD a small gradient has the same sign as a small learning rate; where another rule explains the
+    small gradient, this finding is its symptom.
+    """
+    if len(log) < FEWEST.value:
+        raise NotApplicable(f"{len(log)} steps are too few to blame their size; {FEWEST.value:.0f} are needed")
+    columns = signals.kernels(log)
+    if not columns:
+        raise NotApplicable("the model has no trainable kernel")
+    reached, path = learned(log), signals.path(log)
+    ratio = float(np.nanmedian(np.nan_to_num(signals.update_ratio(log, columns))))
+    rate = float(np.nanmedian(log["learning_rate"]))
+    if reached >= NOT_LEARNED.value or path >= PATH.value or not 0 < ratio < RATIO.value or rate <= 0:
+        return None
+    needed = rate * RATIO.value / ratio
+    if needed > LARGEST.value * max(1.0, rate):
+        return None
+    return Finding(
+        rule="learning-rate-too-low",
+        severity="high" if reached < 0.1 else "medium",
+        summary=(
+            f"A step moves the weights by {power(ratio)} of their size, and all {len(log)} steps together by "
+            f"{path:.2g}: the learning rate of {rate:.3g} is too low."
+        ),
+        first_step=int(log.steps[0]),
+        last_step=int(log.steps[-1]),
+        evidence=(
+            Evidence("update ratio of the median kernel", ratio, "1", RATIO.value),
+            Evidence(PATH.name, path, PATH.unit, PATH.value),
+            Evidence("learned", reached, "share", NOT_LEARNED.value),
+        ),
+        confidence=0.85 if path < PATH.value / 5 else 0.7,
+        details={"learning_rate": rate, "suggested": needed, "ratio": ratio, "path": path},
+    )

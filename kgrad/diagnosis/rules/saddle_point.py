@@ -1,0 +1,103 @@
+"""The rule `saddle-point`."""
+
+import numpy as np
+
+from kgrad.diagnosis import signals
+from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.diagnosis.rule import Limit, NotApplicable, rule
+from kgrad.diagnosis.skill import learned
+from kgrad.log.run_log import RunLog
+
+NEGATIVE = Limit(
+    "smallest over largest eigenvalue",
+    -0.1,
+    "1",
+    "ends of trainings show eigenvalues a little under zero (Sagun et al. 2017; Ghorbani et al. 2019 find a few "
+    "percent of the largest); a way down that is a tenth as steep as the steepest wall is a saddle's.",
+)
+SMALL = Limit(
+    "gradient over the run's largest",
+    0.1,
+    "1",
+    "a point is critical where the gradient is small; a decade under its own largest, on the same loss.",
+)
+LEAVES = Limit("fall of the loss afterwards", 0.2, "share", "as in plateau: what falls later was no minimum.")
+NOTHING_LEARNED = Limit("learned, of a grave saddle", 0.1, "share", "less is next to nothing (own choice).")
+FALLS = Limit("fall of the loss over the last half", 0.02, "share", "as in the rule plateau.")
+NOT_LEARNED = Limit("learned", 0.3, "share", "as in the rule plateau.")
+
+
+@rule(
+    columns=("loss", "global_norm"),
+    limits=(NEGATIVE, SMALL, LEAVES, FALLS, NOT_LEARNED, NOTHING_LEARNED),
+    symptom_of=(
+        *("nonfinite-gradient", "exploding-gradient", "vanishing-gradient", "dead-units", "poor-initialization"),
+        *("output-loss-mismatch", "unscaled-inputs"),
+    ),
+)
+def saddle_point(log: RunLog) -> Finding | None:
+    """Training stands near a saddle: the gradient is small, and the loss curves down in some direction.
+
+    Measured: at each step where the curvature was taken and the loss stood, the smallest eigenvalue of the Hessian on
+    the reference batch, which must be negative beyond its error bound and not tiny against the largest; the gradient
+    there against the largest of the run; and whether the loss is above what later steps reach, or little was learned.
+
+    Blind spot: the curvature is that of one batch, which for a handful of rows has negative directions that the whole
+    data have not.
+    """
+    if "curvature" not in log.tables or not len(log.table("curvature")["step"]):
+        raise NotApplicable("the curvature was not taken: the loss never stalled, or curvature='never'")
+    table, curve = log.table("curvature"), signals.loss_curve(log)
+    norms = np.asarray(log["global_norm"])
+    largest = float(np.nanmax(np.where(np.isfinite(norms), norms, np.nan)))
+    reached = learned(log)
+    fall, noise = signals.late_fall(log)
+    stuck = reached < NOT_LEARNED.value and fall <= max(FALLS.value, noise)
+    worst: tuple[float, int, float, float] | None = None
+    for row, step in enumerate(table["step"]):
+        smallest, error, top = (float(table[key][row]) for key in ("smallest", "smallest_error", "largest"))
+        scale = max(abs(top), abs(smallest))
+        if not smallest + error < 0 or smallest / scale > NEGATIVE.value:
+            continue
+        window = int(np.clip(np.searchsorted(log.steps[curve.edges[1:-1]], step), 0, len(curve.level) - 1))
+        leaves = float(curve.leaves[window])
+        gradient = float(table["gradient_norm"][row]) / largest if largest > 0 else 0.0
+        stands = bool(curve.flat[window])
+        passed = leaves > LEAVES.value and not curve.learned[window]
+        if gradient > SMALL.value or not stands or not (stuck or passed):
+            continue
+        if worst is None or smallest / scale < worst[0]:
+            worst = (smallest / scale, window, gradient, leaves)
+    if worst is None:
+        return None
+    share, window, gradient, leaves = worst
+    first, end = _around(curve.flat, window)
+    begin, last = signals.span(log, curve.edges, first, end)
+    return Finding(
+        rule="saddle-point",
+        severity="high" if reached < NOTHING_LEARNED.value else "medium",
+        summary=(
+            f"Around step {begin} the gradient is small while the loss curves down as steeply as "
+            f"{100 * -share:.0f} % of its steepest wall: a saddle, not a minimum."
+        ),
+        first_step=begin,
+        last_step=last,
+        evidence=(
+            Evidence(NEGATIVE.name, share, "1", NEGATIVE.value),
+            Evidence(SMALL.name, gradient, "1", SMALL.value),
+            Evidence(LEAVES.name, leaves, "share", LEAVES.value),
+            Evidence("learned", reached, "share", NOT_LEARNED.value),
+        ),
+        confidence=0.8,
+        details={"ratio": share},
+    )
+
+
+def _around(mask: "np.ndarray[tuple[int], np.dtype[np.bool_]]", place: int) -> tuple[int, int]:
+    """The unbroken stretch of `True` around a place."""
+    first, end = place, place + 1
+    while first > 0 and mask[first - 1]:
+        first -= 1
+    while end < len(mask) and mask[end]:
+        end += 1
+    return first, end

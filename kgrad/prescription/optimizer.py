@@ -1,0 +1,63 @@
+"""The optimizer knob: momentum and adaptive steps to leave plateaus and saddles."""
+
+from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.log.run_log import RunLog
+from kgrad.prescription.code import inner_optimizer, optimizer_code
+from kgrad.prescription.prescription import Prescription
+
+_ADAM_RATE = 1e-3
+_PLAIN = ("SGD", "Adagrad", "Adadelta")
+
+
+def prescribe_optimizer(log: RunLog, finding: Finding) -> Prescription | None:
+    """Adam in place of plain gradient descent where the loss stands, or crawls.
+
+    Adam divides each step by the running size of the gradient, so a small gradient does not mean small steps (Kingma &
+    Ba 2015). From a saddle plain descent escapes only as fast as the negative curvature lets the distance grow, by
+    `1 + rate * |curvature|` per step (Lee et al. 2016; Du et al. 2017 show how slow that can be).
+    """
+    present = inner_optimizer(log.info)
+    if present["class_name"] not in _PLAIN:
+        return None
+    clipping = {
+        key: present["config"].get(key)
+        for key in ("clipnorm", "global_clipnorm", "clipvalue", "weight_decay")
+        if present["config"].get(key)
+    }
+    info = {"optimizer": {"class_name": "Adam", "config": {"learning_rate": _ADAM_RATE, **clipping}}}
+    return Prescription(
+        knob="optimizer",
+        target=("optimizer",),
+        before=optimizer_code(log.info).removeprefix("keras.optimizers."),
+        after=optimizer_code(info).removeprefix("keras.optimizers."),
+        why="Adam's steps do not shrink with the gradient, so it crosses flat stretches that stop plain descent.",
+        code=f"optimizer = {optimizer_code(info)}\nmodel.compile(optimizer=optimizer, loss=loss)",
+        finding=finding.rule,
+        evidence=finding.evidence[:2],
+        settings={"optimizer": "Adam", "learning_rate": _ADAM_RATE},
+    )
+
+
+def prescribe_momentum(log: RunLog, finding: Finding) -> Prescription | None:
+    """Momentum for SGD without it: the gradients' common direction adds up to ten times over.
+
+    Source: Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning".
+    """
+    present = inner_optimizer(log.info)
+    if present["class_name"] != "SGD" or (present["config"].get("momentum") or 0.0) > 0:
+        return None
+    return Prescription(
+        knob="optimizer",
+        target=("optimizer",),
+        before="SGD without momentum",
+        after="SGD with Nesterov momentum 0.9",
+        why="Momentum adds up the gradients' common direction, up to 1 / (1 - 0.9) = 10 times.",
+        code=f"optimizer = {_with_momentum(log)}\nmodel.compile(optimizer=optimizer, loss=loss)",
+        finding=finding.rule,
+        evidence=(Evidence("factor of a steady direction", 10.0, "1"),),
+        settings={"momentum": 0.9, "nesterov": True},
+    )
+
+
+def _with_momentum(log: RunLog) -> str:
+    return optimizer_code(log.info, momentum=0.9, nesterov=True)

@@ -1,0 +1,82 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kgrad.diagnosis import diagnose
+
+from .cases import deep, outcome, scaled
+
+RULE = "learning-rate-too-high"
+
+
+def thrown(ratio=5.0, peak=500.0, end=50.0, steps=200):
+    """The first steps replace the weights, and the loss flies away."""
+    loss = np.concatenate([[2.3], np.geomspace(peak, end, steps - 1)])
+    log = deep(steps=steps, loss=loss)
+    update = np.full((steps, 16), 0.02)
+    update[:3] = 2.0 * ratio
+    return replace(log, columns={**log.columns, "update_norm": update})
+
+
+def swinging(swing=0.2, level=1.8, epochs=20):
+    means = level + swing * np.array([(-1) ** i for i in range(epochs)])
+    log = deep(steps=200, loss=np.repeat(means, 10) / means[0] * 2.3)
+    return replace(log, epochs={"loss": means})
+
+
+def test_a_first_step_that_replaces_the_weights():
+    finding = outcome(RULE, thrown()).finding
+    assert (finding.severity, finding.details["kind"]) == ("high", "overshoot")
+    assert finding.details["suggested"] == pytest.approx(0.01 * 1e-2 / 5.0)
+
+
+def test_thrown_and_recovered_is_less_grave():
+    assert outcome(RULE, thrown(end=0.1)).finding.severity == "medium"
+
+
+def test_large_steps_that_do_no_harm_are_none():
+    assert outcome(RULE, thrown(peak=2.3, end=0.1)).status == "clear"
+
+
+def test_a_loss_that_flies_away_after_ordinary_steps_is_another_matter():
+    assert outcome(RULE, thrown(ratio=0.005)).status == "clear"
+
+
+def test_a_loss_that_was_high_from_the_start_is_another_matter():
+    log = thrown()
+    log = replace(log, columns={**log.columns, "loss": np.linspace(500, 50, 200)})
+    log = replace(log, info={**log.info, "loss": "sparse_categorical_crossentropy"})
+    assert outcome(RULE, log).status == "clear" or outcome(RULE, log).finding.details["kind"] != "overshoot"
+
+
+def test_a_loss_that_swings_from_epoch_to_epoch():
+    finding = outcome(RULE, swinging()).finding
+    assert (finding.severity, finding.details["kind"]) == ("medium", "oscillation")
+
+
+def test_swings_of_a_run_that_learned_are_a_note():
+    assert outcome(RULE, swinging(swing=0.1, level=0.5)).finding.severity == "info"
+
+
+@pytest.mark.parametrize("means", [np.linspace(2.3, 0.1, 20), np.full(20, 2.3)])
+def test_falling_or_standing_epochs_are_none(means):
+    log = replace(deep(steps=200, loss=np.repeat(means, 10)), epochs={"loss": means})
+    assert outcome(RULE, log).status == "clear"
+
+
+def test_an_explosion_it_made_is_its_symptom():
+    log = thrown()
+    log.columns["loss"][1:8] = 3.0
+    norm = np.concatenate([np.ones(8), np.full(192, 1e4)])
+    said = {f.rule: f for f in diagnose(replace(log, columns={**log.columns, "global_norm": norm})).findings}
+    assert said["exploding-gradient"].caused_by == RULE
+    assert said[RULE].caused_by is None
+
+
+@pytest.mark.parametrize("factor", [1e-4, 1e4])
+@pytest.mark.parametrize("log", [thrown(), thrown(peak=2.3, end=0.1)], ids=["thrown", "well"])
+def test_a_factor_on_the_loss_changes_nothing(factor, log):
+    one, other = (outcome(RULE, each) for each in (log, scaled(log, factor)))
+    assert one.status == other.status
+    assert (one.finding and one.finding.severity) == (other.finding and other.finding.severity)

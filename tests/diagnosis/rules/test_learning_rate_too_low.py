@@ -1,0 +1,55 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from .cases import deep, outcome, scaled
+
+RULE = "learning-rate-too-low"
+
+
+def creeping(ratio=1e-5, steps=200, rate=0.001, loss=None, **columns):
+    """Weights of size 2 that move by `ratio` of it in each step, while nothing is learned."""
+    log = deep(steps=steps, loss=np.full(steps, 2.3) if loss is None else loss, learning_rate=np.full(steps, rate))
+    return replace(log, columns={**log.columns, "update_norm": 2.0 * ratio * np.ones((steps, 16)), **columns})
+
+
+def test_weights_that_hardly_move():
+    finding = outcome(RULE, creeping()).finding
+    assert finding.severity == "high"
+    assert finding.details["suggested"] == pytest.approx(0.1)
+    assert finding.details["path"] == pytest.approx(200e-5, rel=1e-6)
+
+
+def test_an_ordinary_step_is_none():
+    assert outcome(RULE, creeping(ratio=2e-3)).status == "clear"
+
+
+def test_a_run_that_learns_all_the_same_is_none():
+    assert outcome(RULE, creeping(loss=np.geomspace(2.3, 0.1, 200))).status == "clear"
+
+
+def test_small_steps_that_lead_far_are_none():
+    assert outcome(RULE, creeping(ratio=5e-4, steps=2000)).status == "clear"
+
+
+def test_a_gradient_that_no_learning_rate_mends_is_none():
+    assert outcome(RULE, creeping(ratio=1e-9, rate=0.01)).status == "clear"
+    assert outcome(RULE, creeping(ratio=0.0)).status == "clear"
+
+
+def test_few_steps_are_not_applicable():
+    assert outcome(RULE, creeping(steps=20)).status == "not applicable"
+
+
+def test_every_tenth_step_tells_the_same():
+    whole = creeping()
+    thin = whole.only(steps=slice(None, None, 4))
+    assert outcome(RULE, thin).finding.details["path"] == pytest.approx(
+        outcome(RULE, whole).finding.details["path"], rel=0.05
+    )
+
+
+@pytest.mark.parametrize("factor", [1e-4, 1e4])
+def test_a_factor_on_the_loss_changes_nothing(factor):
+    assert outcome(RULE, scaled(creeping(), factor)).finding == outcome(RULE, creeping()).finding

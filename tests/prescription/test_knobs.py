@@ -1,0 +1,175 @@
+"""Every knob on runs as the rules find them: the first answer goes to the cause, and its code runs as pasted."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+import kgrad
+from kgrad.diagnosis.finding import Finding
+from kgrad.diagnosis.rule import all_rules
+from kgrad.log.batch import BatchFacts
+from kgrad.log.structure import Layer, Variable
+from kgrad.prescription.prescribe import KNOBS, prescribe
+
+from ..diagnosis.rules.cases import deep
+from ..diagnosis.rules.test_learning_rate_too_high import swinging, thrown
+from ..diagnosis.rules.test_learning_rate_too_low import creeping
+from ..diagnosis.rules.test_over_regularised import penalised
+from ..diagnosis.rules.test_saddle_point import run as saddle
+
+RANDOM = np.random.default_rng(0)
+VALUES, LABELS = RANDOM.normal(size=(64, 6)), RANDOM.integers(0, 3, 64)
+
+
+def named(rule, log, **details):
+    """The prescriptions for a finding of the rule, as if it had been found."""
+    finding = Finding(rule, "high", "it is sick.", layers=tuple(details.pop("layers", ())), details=details)
+    diagnosis = kgrad.diagnose(log)
+    outcome = kgrad.diagnosis.Outcome(rule, "found", finding=finding)
+    return prescribe(log, replace(diagnosis, outcomes=(outcome,)))
+
+
+def runs_as_pasted(prescription):
+    """Executes the code with what a person has at hand."""
+    x, y = VALUES.astype("float32"), LABELS.astype("float32")
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
+    model.compile("sgd", "mse")
+    space = {"keras": keras, "model": model, "x": x, "y": y, "optimizer": keras.optimizers.SGD(), "loss": "mse"}
+    space["x"] = keras.ops.convert_to_tensor(x) if "Add()" in prescription.code else x
+    code = prescription.code
+    if code.startswith("callbacks="):
+        code = code.removeprefix("callbacks=")
+    code = code.replace("y=y", "y=y[:, None].repeat(3, 1)")
+    if "model.fit(" in code:
+        space["y"] = np.repeat(y[:, None], 3, 1)
+        code = code.replace("epochs=", "verbose=0, epochs=0 * ")
+    if "set_dtype_policy" in code:
+        code += '\nkeras.config.set_dtype_policy("float32")'
+    if "residual" in prescription.after:
+        code = code.replace("Dense(4", "Dense(6")
+    exec("\n".join(line.rstrip(",") for line in code.splitlines()), space)
+    return space
+
+
+def test_every_rule_has_an_answer_but_those_that_are_the_code_s_own_matter():
+    answered = set(KNOBS)
+    assert {rule.id for rule in all_rules()} - answered == {"disconnected-weights"}
+    assert answered <= {rule.id for rule in all_rules()}
+
+
+@pytest.mark.parametrize(
+    ("fix", "wanted"),
+    [
+        ({"activation": "sigmoid", "loss": "binary_crossentropy"}, 'Dense(4, activation="sigmoid")'),
+        ({"activation": "softmax", "units": 3, "loss": "sparse_categorical_crossentropy"}, "Dense(3"),
+        ({"from_logits": False}, "from_logits=False"),
+        ({"targets": "integers"}, "astype"),
+        ({"loss": "categorical_crossentropy"}, 'loss = "categorical_crossentropy"'),
+    ],
+)
+def test_output(fix, wanted):
+    log = deep()
+    layers = tuple(replace(layer, config={"units": 4}) for layer in log.structure.layers)
+    log = replace(log, structure=replace(log.structure, layers=layers))
+    (offered,) = named("output-loss-mismatch", log, output="dense_7", activation="relu", loss="mse", fix=fix)
+    assert wanted in offered.code
+    runs_as_pasted(offered)
+
+
+@pytest.mark.parametrize(
+    ("fix", "wanted"),
+    [
+        ({"layer": "Normalization"}, "adapt(x)"),
+        ({"layer": "Rescaling", "scale": 1 / 255}, "Rescaling(1 / 255)"),
+        ({"targets": "standardise", "mean": 100.0, "std": 20.0}, "y = (y - 100) / 20"),
+    ],
+)
+def test_input_scaling(fix, wanted):
+    facts = BatchFacts.of("given", {"": 100 * VALUES}, {"": LABELS}).to_dict()
+    log = deep()
+    (offered,) = named("unscaled-inputs", replace(log, info={**log.info, "batch": facts}), fix=fix)
+    assert wanted in offered.code
+    space = runs_as_pasted(offered)
+    if "layer" in fix:
+        assert space["model"].predict(space["x"], verbose=0).shape == (64, 3)
+
+
+def answers(log, rule):
+    found = kgrad.examine(log)
+    assert rule in {finding.rule for finding in found.diagnosis.findings}
+    return [each for each in found.prescriptions if each.finding == rule]
+
+
+@pytest.mark.parametrize(
+    ("log", "rule", "knobs"),
+    [
+        (creeping(), "learning-rate-too-low", ["learning_rate", "optimizer", "optimizer"]),
+        (swinging(), "learning-rate-too-high", ["learning_rate", "learning_rate_schedule"]),
+        (thrown(), "learning-rate-too-high", ["learning_rate", "learning_rate_schedule"]),
+        (penalised("L2"), "over-regularised", ["regularization"]),
+        (penalised("L1"), "over-regularised", ["regularization"]),
+        (penalised(strength=0, rate=0.9), "over-regularised", ["regularization"]),
+    ],
+    ids=["low", "swinging", "thrown", "l2", "l1", "dropout"],
+)
+def test_answers_to_what_the_rules_find(log, rule, knobs):
+    offered = answers(log, rule)
+    assert [each.knob for each in offered] == knobs
+    for each in offered:
+        runs_as_pasted(each)
+
+
+def test_a_saddle_is_left_with_another_optimizer():
+    offered = answers(saddle(), "saddle-point")
+    assert [each.knob for each in offered][:2] == ["optimizer", "optimizer"]
+    assert "Adam" in offered[0].code
+    for each in offered[:2]:
+        runs_as_pasted(each)
+
+
+def test_more_epochs_until_the_weights_have_gone_their_size():
+    log = deep()
+    log = replace(log, info={**log.info, "fit": {"epochs": 5}})
+    offered = named("slow-convergence", log, path=0.1)
+    assert offered[0].settings == {"epochs": 50}
+    for each in offered:
+        runs_as_pasted(each)
+
+
+def test_noise_is_answered_by_larger_batches():
+    (offered,) = named("noisy-gradient", deep(), ratio=100.0, batch=32)
+    assert offered.settings == {"gradient_accumulation_steps": 16}
+    assert runs_as_pasted(offered)["optimizer"].gradient_accumulation_steps == 16
+
+
+def test_a_tight_bound_is_loosened_to_the_run_s_own_norms():
+    log = deep(gradient_norm=np.full((200, 16), 5.0))
+    (offered,) = named("clipping-too-tight", log)
+    assert offered.settings == {"clipnorm": 5.0}
+    runs_as_pasted(offered)
+
+
+def test_loss_scaling():
+    (offered,) = named("loss-scale-trouble", deep())
+    runs_as_pasted(offered)
+
+
+def test_a_deep_chain_that_vanishes_gets_a_way_around_and_normalization():
+    offered = named("vanishing-gradient", deep(layers=12, activation="tanh"))
+    assert {"activation", "architecture", "normalization"} <= {each.knob for each in offered}
+    for each in offered:
+        if each.knob in ("architecture", "normalization"):
+            runs_as_pasted(each)
+
+
+def test_a_plain_recurrent_layer_is_gated():
+    log = deep(layers=2)
+    recurrent = Layer("rnn", "SimpleRNN", 0, "tanh", 8, config={"units": 8, "return_sequences": True})
+    variables = (Variable("rnn/kernel", "rnn", "kernel", (4, 8)), *log.structure.variables[1:])
+    structure = replace(log.structure, layers=(recurrent, *log.structure.layers[1:]), variables=variables)
+    offered = named("vanishing-gradient", replace(log, structure=structure))
+    gated = next(each for each in offered if each.knob == "architecture")
+    assert gated.code.startswith("keras.layers.LSTM(8, return_sequences=True)")
+    runs_as_pasted(gated)
