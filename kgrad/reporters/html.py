@@ -14,18 +14,35 @@ from kgrad.prescription.prescription import Prescription
 from kgrad.reporters.page import make_page
 from kgrad.reporters.pictures import HEIGHT, WIDTH
 
+# In this order they make one script; each names what the later ones use.
+_SCRIPTS = (
+    "data", "numbers", "theme", "state", "series", "overview", "heatmap", "layers", "norms", "controls", "main"
+)  # fmt: skip
 
-def render_html(log: RunLog, diagnosis: Diagnosis, prescriptions: Sequence[Prescription]) -> str:
-    """The whole page: no network, no remote part, the same bytes for the same run."""
-    style, script = _asset("report.css"), _asset("report.js")
+
+def render_html(
+    log: RunLog, diagnosis: Diagnosis, prescriptions: Sequence[Prescription], trials: Sequence[object] = ()
+) -> str:
+    """The whole page: no network, no remote part, the same bytes for the same run.
+
+    Args:
+        log: the run.
+        diagnosis: what is wrong with it.
+        prescriptions: what to change, the best first.
+        trials: what trials showed, as `kgrad.treatment.Trial` or as its `to_dict()`.
+    """
+    style, charting, script = _asset("report.css"), _asset("echarts.min.js"), _script()
+    scripts = f"{_hash(charting)} {_hash(script)}"
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
-            page=make_page(log, diagnosis, prescriptions),
+            page=make_page(log, diagnosis, prescriptions, trials),
             style=style,
+            charting=charting,
             script=script,
-            policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}",
+            policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {scripts}; "
+            "base-uri 'none'; form-action 'none'",
             width=WIDTH,
             height=HEIGHT,
         )
@@ -54,6 +71,14 @@ def _asset(name: str) -> str:
     return text
 
 
+@cache
+def _script() -> str:
+    """The page's own script: its files one after the other, in one scope of their own."""
+    parts = "\n".join(_asset(f"report/{name}.js") for name in _SCRIPTS)
+    return f'(() => {{\n"use strict";\n{parts}}})();\n'
+
+
+@cache
 def _hash(text: str) -> str:
     """The content-security-policy source of an inline element with this text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -2,75 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-
-from kgrad.diagnosis import Diagnosis, Finding, Phase
-from kgrad.diagnosis.rule import find_rule
-from kgrad.errors import UnknownRuleError
+from kgrad.diagnosis import Diagnosis
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.prescription import Prescription
-from kgrad.reporters.pictures import Axis, Curve, curves, envelope, heatmap
-from kgrad.reporters.text import measure
+from kgrad.reporters.cards import FindingCard, PrescriptionCard, TrialCard, finding_cards, known_rule, title_of, trial_cards
+from kgrad.reporters.chart_data import chart_data, colour_scale, is_wide
+from kgrad.reporters.facts import ModelRow, events_of, facts_of, model_rows
+from kgrad.reporters.gauges import Gauge, gauges
+from kgrad.reporters.layer_table import LayerRow, layer_rows
+from kgrad.reporters.pictures import Curve, Stretch, curve, heatmap, stretches
+from kgrad.reporters.step_table import StepTable, describe, step_table
+from kgrad.reporters.view import View, look_at
+from kgrad.reporters.wording import Names, clip, counted, number, steps_between
+
+_TITLES = {"loss": "Loss of each step", "global_norm": "Global gradient norm", "learning_rate": "Learning rate"}
 
 
 @dataclass(frozen=True)
-class EvidenceRow:
-    """One measured number."""
-
-    label: str
-    value: str
-    limit: str
-
-
-@dataclass(frozen=True)
-class PrescriptionCard:
-    """One change, ready to print."""
-
-    number: int
-    knob: str
-    before: str
-    after: str
-    why: str
-    code: str
-    targets: str
-    evidence: tuple[EvidenceRow, ...]
-    conflicts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class FindingCard:
-    """One finding with its cures, ready to print."""
-
-    rule: str
-    title: str
-    severity: str
-    summary: str
-    where: str
-    cause: str
-    confidence: str
-    evidence: tuple[EvidenceRow, ...]
-    explanation: str
-    prescriptions: tuple[PrescriptionCard, ...]
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """A phase as a piece of the timeline: left end and width in percent."""
-
-    name: str
-    left: str
-    width: str
-    says: str
-
-
-@dataclass(frozen=True)
-class Chart:
-    """Curves over steps."""
+class Picture:
+    """A static curve with its words."""
 
     title: str
-    curves: tuple[Curve, ...]
-    axis: Axis
+    curve: Curve
     says: str
 
 
@@ -79,22 +34,17 @@ class Heatmap:
     """The layer x step picture."""
 
     image: str
-    layers: tuple[str, ...]
     low: str
     high: str
     says: str
 
 
 @dataclass(frozen=True)
-class DepthRow:
-    """A layer's gradient norm at the start, middle and end."""
+class Audit:
+    """What one rule said, where it found nothing."""
 
-    layer: str
-    kind: str
-    start: str
-    middle: str
-    end: str
-    update_ratio: str
+    title: str
+    says: str
 
 
 @dataclass(frozen=True)
@@ -102,194 +52,130 @@ class Page:
     """The whole report."""
 
     title: str
-    verdict: str
+    verdict_head: str
+    verdict_rest: str
     tone: str
+    status: str
     subtitle: str
     ended_by: str
+    gauges: tuple[Gauge, ...]
+    first: FindingCard | None
+    first_prescription: PrescriptionCard | None
+    findings: tuple[FindingCard, ...]
+    trials: tuple[TrialCard, ...]
+    timeline: tuple[Stretch, ...]
+    span: str
     first_step: str
     last_step: str
-    findings: tuple[FindingCard, ...]
-    timeline: tuple[Stretch, ...]
-    charts: tuple[Chart, ...]
+    pictures: tuple[Picture, ...]
+    steps: StepTable
     heatmap: Heatmap | None
-    depth: tuple[DepthRow, ...]
-    clear: tuple[str, ...]
-    not_applicable: tuple[tuple[str, str], ...]
-    errors: tuple[tuple[str, str], ...]
+    profiles: tuple[str, ...]
+    layers: tuple[LayerRow, ...]
+    has_updates: bool
+    thinned: str
+    clear: tuple[Audit, ...]
+    not_applicable: tuple[Audit, ...]
+    errors: tuple[Audit, ...]
     facts: tuple[tuple[str, str], ...]
+    events: tuple[str, ...]
+    model: tuple[ModelRow, ...]
+    data: dict[str, Any] | None
 
 
-def make_page(log: RunLog, diagnosis: Diagnosis, prescriptions: Sequence[Prescription]) -> Page:
+def make_page(
+    log: RunLog, diagnosis: Diagnosis, prescriptions: Sequence[Prescription], trials: Sequence[object] = ()
+) -> Page:
     """The page of a run."""
-    outcomes = diagnosis.outcomes
+    view, names = look_at(log), Names.of(log.structure)
+    places = {layer.name: place for place, layer in enumerate(log.structure.weighted_layers)}
+    findings = finding_cards(diagnosis, prescriptions, names, places)
+    first = findings[0] if findings and findings[0].severity != "info" else None
+    head, rest = _verdict(names.sentence(diagnosis.verdict))
     return Page(
-        title=log.name,
-        verdict=diagnosis.verdict,
+        title=clip(log.name),
+        verdict_head=head,
+        verdict_rest=rest,
         tone=diagnosis.severity or ("healthy" if len(log) else "info"),
-        subtitle=f"{log.structure.name} · {log.status} · {len(log):,} recorded steps",
-        ended_by=str(log.info.get("error") or ""),
-        first_step=str(log.steps[0]) if len(log) else "",
-        last_step=str(log.steps[-1]) if len(log) else "",
-        findings=_findings(diagnosis, prescriptions),
-        timeline=_timeline(log, diagnosis.phases),
-        charts=_charts(log),
-        heatmap=_heatmap(log),
-        depth=_depth(log),
-        clear=tuple(outcome.rule for outcome in outcomes if outcome.status == "clear"),
-        not_applicable=tuple((o.rule, o.reason) for o in outcomes if o.status == "not applicable"),
-        errors=tuple((o.rule, o.reason) for o in outcomes if o.status == "error"),
-        facts=_facts(log),
+        status=clip(log.status),
+        subtitle=f"{clip(log.structure.name)} · {counted(log.structure.parameters, 'parameter')} · "
+        f"{counted(len(log.structure.weighted_layers), 'layer')} with weights · {counted(len(log), 'recorded step')}",
+        ended_by=clip(str(log.info.get("error") or ""), 400),
+        gauges=gauges(view, diagnosis, names),
+        first=first,
+        first_prescription=_first_prescription(findings) if first else None,
+        findings=findings,
+        trials=trial_cards(trials, names),
+        timeline=stretches(diagnosis.phases, view.bins),
+        span=steps_between(int(log.steps[0]), int(log.steps[-1])) if len(log) else "no step",
+        first_step=f"{log.steps[0]:,}" if len(log) else "",
+        last_step=f"{log.steps[-1]:,}" if len(log) else "",
+        pictures=_pictures(view),
+        steps=step_table(view),
+        heatmap=_heatmap(view),
+        profiles=tuple(f"{profile.name}, {profile.says}" for profile in view.profiles),
+        layers=layer_rows(view),
+        has_updates=view.update is not None,
+        thinned=_thinned(view),
+        clear=_audits(diagnosis, "clear"),
+        not_applicable=_audits(diagnosis, "not applicable"),
+        errors=_audits(diagnosis, "error"),
+        facts=facts_of(log),
+        events=events_of(log),
+        model=model_rows(log),
+        data=chart_data(view, diagnosis) if len(log) else None,
     )
 
 
-def _findings(diagnosis: Diagnosis, prescriptions: Sequence[Prescription]) -> tuple[FindingCard, ...]:
-    numbered = list(enumerate(prescriptions, 1))
+def _verdict(sentence: str) -> tuple[str, str]:
+    """The name of the disease and the sentence on it; no name where the verdict does not begin with one."""
+    head, colon, rest = sentence.partition(": ")
+    return (head, rest) if colon and len(head) < 60 else ("", sentence)
+
+
+def _first_prescription(findings: Sequence[FindingCard]) -> PrescriptionCard | None:
+    """The first cure of the gravest finding, or where it has none, of the next that has."""
+    return next((card.prescriptions[0] for card in findings if card.prescriptions), None)
+
+
+def _pictures(view: View) -> tuple[Picture, ...]:
+    shown = [name for name in _TITLES if name in view.series]
     return tuple(
-        _finding(finding, [_prescription(n, p) for n, p in numbered if p.finding == finding.rule])
-        for finding in diagnosis.findings
-    )
-
-
-def _finding(finding: Finding, cards: list[PrescriptionCard]) -> FindingCard:
-    try:
-        rule = find_rule(finding.rule)
-        title, explanation = rule.title, rule.explanation
-    except UnknownRuleError:  # the diagnosis may come from a kgrad with other rules
-        title, explanation = finding.rule, ""
-    return FindingCard(
-        rule=finding.rule,
-        title=title,
-        severity=finding.severity,
-        summary=finding.summary,
-        where=f"{_layers(finding.layers)}, steps {finding.first_step:,} to {finding.last_step:,}",
-        cause=finding.caused_by or "",
-        confidence=f"{100 * finding.confidence:.0f} %",
-        evidence=_evidence(finding),
-        explanation=explanation,
-        prescriptions=tuple(cards),
-    )
-
-
-def _layers(names: Sequence[str]) -> str:
-    if not names:
-        return "whole model"
-    shown = ", ".join(names[:4])
-    return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more layers"
-
-
-def _evidence(owner: Finding | Prescription) -> tuple[EvidenceRow, ...]:
-    return tuple(
-        EvidenceRow(e.label, measure(e.value, e.unit), "" if e.limit is None else measure(e.limit, e.unit))
-        for e in owner.evidence
-    )
-
-
-def _prescription(number: int, prescription: Prescription) -> PrescriptionCard:
-    return PrescriptionCard(
-        number=number,
-        knob=prescription.knob.replace("_", " "),
-        before=prescription.before,
-        after=prescription.after,
-        why=prescription.why,
-        code=prescription.code,
-        targets=_layers(prescription.target),
-        evidence=_evidence(prescription)[:6],
-        conflicts=prescription.conflicts_with,
-    )
-
-
-def _timeline(log: RunLog, phases: Sequence[Phase]) -> tuple[Stretch, ...]:
-    if not len(log):
-        return ()
-    first, span = int(log.steps[0]), max(int(log.steps[-1]) - int(log.steps[0]) + 1, 1)
-    return tuple(
-        Stretch(
-            phase.name,
-            f"{100 * (phase.first_step - first) / span:.3f}",
-            f"{100 * (phase.last_step - phase.first_step + 1) / span:.3f}",
-            f"{phase.name}: steps {phase.first_step:,} to {phase.last_step:,}",
+        Picture(
+            f"{_TITLES[name]}{' (logarithmic)' if is_wide(view.log[name]) else ''}",
+            curve(view.series[name], view.bins, is_wide(view.log[name])),
+            describe(_TITLES[name], view.log[name]),
         )
-        for phase in phases
+        for name in shown
     )
 
 
-def _charts(log: RunLog) -> tuple[Chart, ...]:
-    charts = []
-    if "loss" in log and len(log):
-        made, axis = curves({"loss": log["loss"]}, logarithmic=False)
-        charts.append(Chart("Loss of each step", tuple(made), axis, _span("Loss", log["loss"])))
-    if "global_norm" in log and len(log):
-        named = {"global norm": log["global_norm"]}
-        if "applied_global_norm" in log and not np.array_equal(
-            log["applied_global_norm"], log["global_norm"], equal_nan=True
-        ):
-            named["after clipping"] = log["applied_global_norm"]
-        made, axis = curves(named, logarithmic=True)
-        says = _span("Norm of all gradients together, logarithmic", log["global_norm"])
-        charts.append(Chart("Global gradient norm (log scale)", tuple(made), axis, says))
-    return tuple(charts)
-
-
-def _span(what: str, values: np.ndarray) -> str:
-    known = values[np.isfinite(values)]
-    lost = len(values) - len(known)
-    if not len(known):
-        return f"{what}: no finite value."
-    said = f"{what}: from {known[0]:.3g} at the start to {known[-1]:.3g} at the end, between {known.min():.3g} "
-    said += f"and {known.max():.3g}."
-    said += f" {lost} steps are not finite." if lost else ""
-    return said + (" Thinned for display; every extreme is kept." if len(envelope(values)) < len(values) else "")
-
-
-def _heatmap(log: RunLog) -> Heatmap | None:
-    if "gradient_norm" not in log or not len(log) or not log.structure.weighted_layers:
+def _heatmap(view: View) -> Heatmap | None:
+    if view.gradient is None:
         return None
-    image, low, high = heatmap(log.layer_norms())
-    names = tuple(layer.name for layer in log.structure.weighted_layers)
-    says = f"Gradient norm of {len(names)} layers (top: nearest the input) over {len(log):,} steps, log colour scale."
-    return Heatmap(image, names, f"1e{low:.1f}", f"1e{high:.1f}", says)
+    low, high = colour_scale(view)
+    layers = counted(len(view.log.structure.weighted_layers), "layer")
+    says = f"Gradient norm of {layers}, the input at the top, over {counted(len(view.log), 'recorded step')}; "
+    says += f"colours from {number(10**low)} (dark) to {number(10**high)} (light), logarithmic."
+    return Heatmap(heatmap(view.gradient, (low, high)), number(10**low), number(10**high), says)
 
 
-def _depth(log: RunLog) -> tuple[DepthRow, ...]:
-    if "gradient_norm" not in log or not len(log):
-        return ()
-    norms = log.layer_norms()
-    ratio = np.full(norms.shape, np.nan)
-    if "update_norm" in log and "weight_norm" in log:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = log.layer_norms("update_norm") / log.layer_norms("weight_norm")
-    ratio[~np.isfinite(ratio)] = np.nan
-    middle = len(log) // 2
-    return tuple(
-        DepthRow(
-            layer.name,
-            f"{layer.class_name}, {log.structure.effective_activation(layer.name) or 'no activation'}",
-            f"{norms[0, i]:.2e}",
-            f"{norms[middle, i]:.2e}",
-            f"{norms[-1, i]:.2e}",
-            "not measured" if np.isnan(ratio[:, i]).all() else f"{np.nanmedian(ratio[:, i]):.2e}",
-        )
-        for i, layer in enumerate(log.structure.weighted_layers)
+def _thinned(view: View) -> str:
+    if view.bins.exact:
+        return ""
+    return (
+        f"This run has {len(view.log):,} recorded steps; the charts show {len(view.bins):,} spans of up to "
+        f"{counted(view.bins.widest, 'step')}. Lines and colours are the medians of a span, the shaded bands reach from "
+        "its least to its largest value, so no extreme is lost; a span with one gradient that is not finite counts as "
+        "not finite. The verdict and the findings rest on every step."
     )
 
 
-def _facts(log: RunLog) -> tuple[tuple[str, str], ...]:
-    info = log.info
-    optimizer = info.get("optimizer") or {}
-    config = optimizer.get("config") or {}
-    settings = ", ".join(f"{k}={v}" for k, v in config.items() if v not in (None, False) and k != "name")
-    loss = info.get("loss")
-    named = loss.get("class_name", loss) if isinstance(loss, dict) else loss
-    facts = {
-        "model": f"{log.structure.name} ({log.structure.kind}), {log.structure.parameters:,} parameters",
-        "loss": named,
-        "optimizer": f"{optimizer.get('class_name', 'unknown')}({settings})",
-        "fit": ", ".join(f"{k}={v}" for k, v in (info.get("fit") or {}).items() if v is not None),
-        "versions": ", ".join(f"{k} {v}" for k, v in (info.get("versions") or {}).items()),
-        "seed": (info.get("seeds") or {}).get("keras"),
-        "tags": ", ".join(f"{k}={v}" for k, v in (info.get("tags") or {}).items()),
-        "started": info.get("started"),
-        "ended": info.get("ended"),
-        "run folder": log.path,
-    }
-    return tuple((name, str(value)) for name, value in facts.items() if value not in (None, ""))
+def _audits(diagnosis: Diagnosis, status: str) -> tuple[Audit, ...]:
+    chosen = [each for each in diagnosis.outcomes if each.status == status]
+    return tuple(Audit(title_of(each.rule), clip(each.reason, 300) or _meaning(each.rule)) for each in chosen)
+
+
+def _meaning(rule_id: str) -> str:
+    rule = known_rule(rule_id)
+    return rule.meaning if rule else ""

@@ -1,13 +1,17 @@
-"""Static pictures of a run as SVG and PNG: what the page shows without a script."""
+"""Static pictures of a run as SVG paths and PNG: what the page shows without its script, and on paper."""
 
 import base64
 import struct
 import zlib
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kgrad.diagnosis import Phase
+from kgrad.log.run_log import FloatArray
+from kgrad.reporters.binning import Bins, Reduced
+from kgrad.reporters.wording import number, steps_between
 
 # viridis (Smith & van der Walt 2015, CC0) at nine places: readable in grey and with colour blindness.
 _VIRIDIS = np.array(
@@ -17,71 +21,115 @@ _VIRIDIS = np.array(
     ],
     dtype=np.float64,
 )  # fmt: skip
-_MISSING = np.array([150, 150, 150])
-WIDTH, HEIGHT = 960, 220
+# Not on the scale, and unlike it for every kind of colour vision by its lightness beside its neighbours.
+_MISSING, _ZERO, _BROKEN = np.array([150, 150, 150]), np.array([20, 20, 24]), np.array([213, 94, 0])
+WIDTH, HEIGHT = 960, 240
+# Points of a static curve: more cannot be told apart at this width.
+_MOST_POINTS = 480
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A line in a picture: SVG path data, with where it lies."""
+    """A line in a picture, in a box of `WIDTH` x `HEIGHT`.
 
-    name: str
+    Attributes:
+        path: SVG path data of the medians.
+        band: SVG path data of the range between extremes, empty where each point is one step.
+        low: what the lower edge means.
+        high: what the upper edge means.
+    """
+
     path: str
-
-
-@dataclass(frozen=True)
-class Axis:
-    """What the ends of the vertical axis mean."""
-
+    band: str
     low: str
     high: str
 
 
-def log10(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Decimal logarithm; NaN for what is not positive and finite."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log10(values)
-    return np.where(np.isfinite(logs), logs, np.nan)
+@dataclass(frozen=True)
+class Stretch:
+    """A phase as a piece of the timeline: left end and width in the units of `WIDTH`."""
+
+    name: str
+    left: str
+    width: str
+    says: str
 
 
-def thin(count: int, most: int) -> list[slice]:
-    """Slices that cut `count` steps into at most `most` pieces of like length."""
-    edges = np.linspace(0, count, min(count, most) + 1).astype(int)
-    return [slice(a, b) for a, b in pairwise(edges)]
+def stretches(phases: tuple[Phase, ...], bins: Bins) -> tuple[Stretch, ...]:
+    """The phases along the width of a picture."""
+    if not len(bins):
+        return ()
+    first, scale = int(bins.first[0]), WIDTH / max(int(bins.last[-1]) - int(bins.first[0]) + 1, 1)
+    return tuple(
+        Stretch(
+            phase.name,
+            f"{(phase.first_step - first) * scale:.1f}",
+            f"{(phase.last_step - phase.first_step + 1) * scale:.1f}",
+            f"{phase.name}, {steps_between(phase.first_step, phase.last_step)}",
+        )
+        for phase in phases
+    )
 
 
-def envelope(values: NDArray[np.float64], most: int = 480) -> NDArray[np.float64]:
+def curve(series: Reduced, bins: Bins, logarithmic: bool) -> Curve:
+    """A series over the steps."""
+    low, middle, high = (_prepared(each, logarithmic) for each in (series.low, series.middle, series.high))
+    known = np.concatenate([each[~np.isnan(each)] for each in (low, high)])
+    least, most = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    across = _across(bins)
+    edges = [_points(across, _down(each, least, most)) for each in (low, high)]
+    band = f"M{'L'.join([*edges[1], *edges[0][::-1]])}Z" if not bins.exact and edges[0] else ""
+    return Curve(_path(across, _down(middle, least, most)), band, _label(least, logarithmic), _label(most, logarithmic))
+
+
+def envelope(values: FloatArray, most: int = _MOST_POINTS) -> FloatArray:
     """At most `2 * most` values of a series, keeping the least and the largest of each piece."""
     if len(values) <= 2 * most:
         return values
-    pieces = [values[part] for part in thin(len(values), most)]
-    ends = [(np.nan, np.nan) if np.isnan(p).all() else (np.nanmin(p), np.nanmax(p)) for p in pieces]
-    return np.array(ends).ravel()
+    return values[_kept(values, most)]
 
 
-def curves(series: dict[str, NDArray[np.float64]], logarithmic: bool) -> tuple[list[Curve], Axis]:
-    """SVG paths of some series over one axis of steps, in a box of `WIDTH` x `HEIGHT`."""
-    prepared = {name: envelope(log10(v) if logarithmic else _finite(v)) for name, v in series.items()}
-    known = np.concatenate([v[~np.isnan(v)] for v in prepared.values()] or [np.zeros(0)])
-    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
-    span = (high - low) or 1.0
-    made = [Curve(name, _path(values, low, span)) for name, values in prepared.items()]
-    return made, Axis(_label(low, logarithmic), _label(high, logarithmic))
+def _kept(values: FloatArray, most: int) -> NDArray[np.int64]:
+    """Positions of the least and the largest of each piece, in order."""
+    edges = np.linspace(0, len(values), most + 1).astype(int)
+    kept: set[int] = set()
+    for a, b in zip(edges[:-1], edges[1:], strict=True):
+        known = np.flatnonzero(~np.isnan(values[a:b]))
+        if len(known):
+            piece = values[a:b][known]
+            kept |= {int(a + known[piece.argmin()]), int(a + known[piece.argmax()])}
+        else:
+            kept.add(int(a))
+    return np.array(sorted(kept), dtype=np.int64)
 
 
-def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(np.isfinite(values), values, np.nan)
+def _across(bins: Bins) -> FloatArray:
+    span = max(int(bins.last[-1]) - int(bins.first[0]) + 1, 1)
+    return WIDTH * (bins.first - bins.first[0] + 0.5) / span
+
+
+def _prepared(values: FloatArray, logarithmic: bool) -> FloatArray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shown = np.log10(values) if logarithmic else values
+    return np.where(np.isfinite(shown), shown, np.nan)
+
+
+def _down(values: FloatArray, low: float, high: float) -> FloatArray:
+    return HEIGHT - HEIGHT * (values - low) / ((high - low) or 1.0)
 
 
 def _label(value: float, logarithmic: bool) -> str:
-    return f"{10**value:.2g}" if logarithmic else f"{value:.3g}"
+    return number(10**value if logarithmic else value)
 
 
-def _path(values: NDArray[np.float64], low: float, span: float) -> str:
-    across = np.linspace(0, WIDTH, max(len(values), 2))
-    down = HEIGHT - HEIGHT * (values - low) / span
+def _points(across: FloatArray, down: FloatArray) -> list[str]:
+    return [f"{x:.0f} {y:.0f}" for x, y in zip(across, down, strict=True) if not np.isnan(y)]
+
+
+def _path(across: FloatArray, down: FloatArray) -> str:
+    kept = _kept(down, _MOST_POINTS) if len(down) > 2 * _MOST_POINTS else np.arange(len(down))
     parts, pen_up = [], True
-    for x, y in zip(across, down, strict=False):
+    for x, y in zip(across[kept], down[kept], strict=True):
         if np.isnan(y):
             pen_up = True
             continue
@@ -90,33 +138,28 @@ def _path(values: NDArray[np.float64], low: float, span: float) -> str:
     return "".join(parts)
 
 
-def heatmap(values: NDArray[np.float64], most: int = 480) -> tuple[str, float, float]:
-    """A picture of log10 values, one row per layer, one column per piece of steps.
+def heatmap(gradient: Reduced, scale: tuple[float, float], most: int = 480) -> str:
+    """A picture of the logarithms of norms, one row per layer from the input down, one column per bin.
 
     Args:
-        values: shape `(steps, layers)`, positive; what is zero or not finite is drawn grey.
-        most: columns at most; a column shows the median of its steps.
+        gradient: norms by bins and layers.
+        scale: decimal logarithms at the two ends of the colours.
+        most: columns at most; of more bins, every n-th is shown, and those that are broken.
 
     Returns:
-        A `data:` URL of a PNG, and the least and largest logarithm shown.
+        A `data:` URL of a PNG.
     """
-    logs = log10(values)
-    pieces = [logs[part] for part in thin(len(logs), most)]
-    with np.errstate(all="ignore"):
-        columns = np.array([_median(piece) for piece in pieces]).T
-    known = columns[~np.isnan(columns)]
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-    return _png(_colours((columns - low) / ((high - low) or 1.0))), low, high
+    places = np.linspace(0, max(len(gradient.middle) - 1, 0), min(len(gradient.middle), most)).astype(int)
+    values = gradient.middle[places].T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = (np.log10(values) - scale[0]) / (scale[1] - scale[0])
+    pixels = _colours(np.where(np.isfinite(share), share, np.nan))
+    pixels[values == 0] = _ZERO
+    pixels[np.logical_or.reduceat(gradient.broken, places, axis=0).T] = _BROKEN
+    return _png(pixels)
 
 
-def _median(piece: NDArray[np.float64]) -> NDArray[np.float64]:
-    ordered = np.sort(piece, axis=0)  # NaN sorts to the end
-    known = np.count_nonzero(~np.isnan(piece), axis=0)
-    middle = np.maximum(known - 1, 0) // 2
-    return np.where(known > 0, ordered[middle, np.arange(piece.shape[1])], np.nan)
-
-
-def _colours(share: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _colours(share: FloatArray) -> NDArray[np.uint8]:
     place = np.clip(np.nan_to_num(share), 0, 1) * (len(_VIRIDIS) - 1)
     left = np.minimum(place.astype(int), len(_VIRIDIS) - 2)
     weight = (place - left)[..., None]
