@@ -27,14 +27,14 @@ def test_the_gallery_is_what_the_code_writes_now():
     import re
 
     from kgrad.demo import STORY_NAMES
-    from kgrad.reporters.html import _asset
+    from kgrad.reporters.html import _asset, _script
 
     for name in STORY_NAMES:
         page = (ROOT / "reports" / f"{name.replace('-', '_')}.html").read_text()
         assert _asset("report.css") in page
-        assert _asset("report.js") in page
+        assert _script() in page
         headings = re.findall(r"<h2[^>]*>([^<]+)</h2>", page)
-        assert {"Phases of the run", "Gradient norm, layer by step", "What else was looked at"} <= set(headings)
+        assert {"The run at a glance", "Findings", "Layers and steps", "Audits", "The run"} <= set(headings)
     assert all(
         f'href="{name.replace("-", "_")}.html"' in (ROOT / "reports" / "index.html").read_text() for name in STORY_NAMES
     )

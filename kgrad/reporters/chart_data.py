@@ -71,7 +71,9 @@ def _packed(view: View) -> Packing:
         for name, series in view.series.items():
             packing.add_floats(f"{name}.{side}", getattr(series, side))
         if view.gradient is not None:
-            packing.add_codes(f"gradient.{side}", codes(getattr(view.gradient, side), view.gradient.broken & (side == "middle")))
+            packing.add_codes(
+                f"gradient.{side}", codes(getattr(view.gradient, side), view.gradient.broken & (side == "middle"))
+            )
     if view.update is not None:
         packing.add_codes("update.middle", codes(view.update.middle, view.update.broken))
     return packing

@@ -47,7 +47,10 @@ def events_of(log: RunLog) -> tuple[str, ...]:
     """What happened while kgrad watched, in words."""
     events = [each for each in log.info.get("events") or () if isinstance(each, Mapping)]
     return tuple(
-        clip(f"step {each['step']}: {each.get('message', '')}" if "step" in each else str(each.get("message", "")), _LONGEST)
+        clip(
+            f"step {each['step']}: {each.get('message', '')}" if "step" in each else str(each.get("message", "")),
+            _LONGEST,
+        )
         for each in events
     )
 

@@ -129,7 +129,7 @@ def _update(view: View, _: Sequence[Outcome]) -> str:
 def _update_state(view: View, said: str) -> str:
     """What the rules said, or where none looks: whether the median is of a sound size."""
     ratio = _update_median(view.log)
-    if said != NONE or np.isnan(ratio):
+    if said not in (NONE, PASS) or np.isnan(ratio):
         return said
     return PASS if _SOUND_UPDATE[0] <= ratio <= _SOUND_UPDATE[1] else WARN
 

@@ -7,7 +7,15 @@ from typing import Any
 from kgrad.diagnosis import Diagnosis
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.prescription import Prescription
-from kgrad.reporters.cards import FindingCard, PrescriptionCard, TrialCard, finding_cards, known_rule, title_of, trial_cards
+from kgrad.reporters.cards import (
+    FindingCard,
+    PrescriptionCard,
+    TrialCard,
+    finding_cards,
+    known_rule,
+    title_of,
+    trial_cards,
+)
 from kgrad.reporters.chart_data import chart_data, colour_scale, is_wide
 from kgrad.reporters.facts import ModelRow, events_of, facts_of, model_rows
 from kgrad.reporters.gauges import Gauge, gauges
@@ -165,9 +173,9 @@ def _thinned(view: View) -> str:
         return ""
     return (
         f"This run has {len(view.log):,} recorded steps; the charts show {len(view.bins):,} spans of up to "
-        f"{counted(view.bins.widest, 'step')}. Lines and colours are the medians of a span, the shaded bands reach from "
-        "its least to its largest value, so no extreme is lost; a span with one gradient that is not finite counts as "
-        "not finite. The verdict and the findings rest on every step."
+        f"{counted(view.bins.widest, 'step')}. Lines and colours are the medians of a span, the shaded bands reach "
+        "from its least to its largest value, so no extreme is lost; a span with one gradient that is not finite "
+        "counts as not finite. The verdict and the findings rest on every step."
     )
 
 

@@ -4,6 +4,7 @@ import base64
 import struct
 import zlib
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +94,7 @@ def _kept(values: FloatArray, most: int) -> NDArray[np.int64]:
     """Positions of the least and the largest of each piece, in order."""
     edges = np.linspace(0, len(values), most + 1).astype(int)
     kept: set[int] = set()
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in pairwise(edges):
         known = np.flatnonzero(~np.isnan(values[a:b]))
         if len(known):
             piece = values[a:b][known]
@@ -105,7 +106,7 @@ def _kept(values: FloatArray, most: int) -> NDArray[np.int64]:
 
 def _across(bins: Bins) -> FloatArray:
     span = max(int(bins.last[-1]) - int(bins.first[0]) + 1, 1)
-    return WIDTH * (bins.first - bins.first[0] + 0.5) / span
+    return np.asarray(WIDTH * (bins.first - bins.first[0] + 0.5) / span)
 
 
 def _prepared(values: FloatArray, logarithmic: bool) -> FloatArray:

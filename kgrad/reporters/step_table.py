@@ -30,7 +30,8 @@ class StepTable:
 def step_table(view: View) -> StepTable:
     """The table of a run."""
     held = list(view.series)
-    places = np.unique(np.linspace(0, len(view.bins) - 1, _MOST_ROWS).astype(int)) if held else []
+    spread = np.linspace(0, len(view.bins) - 1, _MOST_ROWS if held else 0)
+    places = [int(place) for place in np.unique(spread.astype(int))]
     rows = tuple(
         (f"{view.bins.first[place]:,}", *(number(float(view.series[name].middle[place])) for name in held))
         for place in places

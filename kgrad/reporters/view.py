@@ -56,7 +56,7 @@ def look_at(log: RunLog) -> View:
     """The view of a run."""
     bins = bins_of(log)
     gradient = _gradient(log, bins)
-    return View(log, bins, gradient, _update(log, bins), _series(log, bins), _profiles(log, bins, gradient))
+    return View(log, bins, gradient, _update(log, bins), _series(log, bins), _profiles(bins, gradient))
 
 
 def _layered(log: RunLog, *columns: str) -> bool:
@@ -104,7 +104,7 @@ def _is_told(log: RunLog, name: str) -> bool:
     return name == "loss" or not np.isnan(values).all()
 
 
-def _profiles(log: RunLog, bins: Bins, gradient: Reduced | None) -> tuple[Profile, ...]:
+def _profiles(bins: Bins, gradient: Reduced | None) -> tuple[Profile, ...]:
     if gradient is None:
         return ()
     ends = max(1, round(_SHARE_OF_RUN * len(bins)))

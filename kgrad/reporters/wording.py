@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from kgrad.log.structure import Structure
 
 # Controls, and the marks that turn the direction of the text after them (Unicode TR 9, "Trojan Source").
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LONGEST_NAME = 60
 
 
 def visible(text: str) -> str:
-    """The text with each character that would be unseen, or would reorder others, made a visible mark.
+    r"""The text with each character that would be unseen, or would reorder others, made a visible mark.
 
-    >>> visible("dense\\u202e")
+    >>> visible("dense\u202e")
     'dense�'
     """
     return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text)

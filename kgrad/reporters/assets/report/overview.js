@@ -15,7 +15,7 @@ function overviewOption(run, state) {
     silent: true, animation: false, data: phases,
     label: { color: colour("ink"), fontSize: 11, fontWeight: 600, position: "inside" },
   } };
-  const tints = { silent: true, animation: false, label: { show: false }, data: phases.map(([from, to]) => [{ ...from, itemStyle: { ...from.itemStyle, opacity: 0.28 } }, to]) };
+  const tints = { silent: true, animation: false, label: { show: false }, data: phases.map(([from, to]) => [{ ...from, name: "", label: { show: false }, itemStyle: { ...from.itemStyle, opacity: 0.28 } }, to]) };
   const curves = [line("", [], { markArea: tints })];
   if (loss) {
     if (!data.exact) curves.push(...band(run, state.span, (c) => shown(loss.low[c]), (c) => shown(loss.high[c])));
