@@ -114,7 +114,7 @@ def _explain(outcomes: tuple[Outcome, ...], rules: tuple[Rule, ...]) -> tuple[Ou
     diseases = {f.rule for f in found} | {f"{f.rule}:{f.details['kind']}" for f in found if "kind" in f.details}
 
     def marked(outcome: Outcome) -> Outcome:
-        if outcome.finding is None or outcome.finding.caused_by:
+        if outcome.finding is None or outcome.finding.caused_by or outcome.finding.details.get("root"):
             return outcome
         cause = next((c for c in by_rule[outcome.rule].symptom_of if c in diseases), None)
         return replace(outcome, finding=replace(outcome.finding, caused_by=cause and cause.split(":")[0]))

@@ -61,4 +61,4 @@ def kind_of(view: View, layer: Layer) -> str:
 
 
 def _known(value: float) -> str:
-    return "–" if np.isnan(value) else number(float(value))  # noqa: RUF001
+    return "–" if np.isnan(value) else number(float(value))

@@ -89,8 +89,19 @@ def vanishing_gradient(log: RunLog) -> Finding | None:
         last_step=last,
         evidence=tuple(evidence),
         confidence=float(min(0.99, 0.5 + 0.5 * sick.mean())),
-        details={"total_decades": decades, "decades_per_layer": decades / (len(columns) - 1)},
+        details={
+            "total_decades": decades,
+            "decades_per_layer": decades / (len(columns) - 1),
+            # Enough by themselves, whatever the weights: the finding is then nobody's symptom.
+            "root": _flat_decades(log, columns) >= DECADES.value,
+        },
     )
+
+
+def _flat_decades(log: RunLog, columns: list[int]) -> float:
+    """Decades that the activations alone take: a sigmoid's slope is at most 1/4."""
+    names = (log.structure.effective_activation(log.structure.variables[column].layer) for column in columns)
+    return float(sum(np.log10(4.0) for name in names if name in ("sigmoid", "hard_sigmoid")))
 
 
 def _starvation(log: RunLog, columns: list[int]) -> float | None:
