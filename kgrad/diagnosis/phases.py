@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgrad.diagnosis import signals
-from kgrad.diagnosis.skill import learned
+from kgrad.diagnosis.skill import harm
 from kgrad.log.run_log import FloatArray, RunLog
 
 PHASES = ("healthy", "vanishing", "exploding", "plateau", "saddle", "converged")
@@ -102,7 +102,7 @@ def _loss_names(log: RunLog, edges: NDArray[np.int64]) -> NDArray[np.str_]:
         return names
     curve = signals.loss_curve(log)
     fall, noise = signals.late_fall(log)
-    stuck = learned(log) < 0.3 and fall <= max(0.02, noise)
+    stuck = harm(log) == "high" and fall <= max(0.02, noise)
     stands = curve.flat & (((curve.leaves > 0.2) & ~curve.learned) | stuck)
     agrees = _agreement(log, edges) > _SIGNAL
     names[curve.flat & curve.learned & (curve.leaves <= 0.2) & ~agrees] = "converged"

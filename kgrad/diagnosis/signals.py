@@ -52,6 +52,15 @@ class LossCurve:
             return 0.0
         return float((self.start - known.min()) / abs(self.start))
 
+    @property
+    def best(self) -> float:
+        """The lowest mean of three windows in a row; of one window alone, chance would find one too low."""
+        known = self.level[np.isfinite(self.level)]
+        if not len(known):
+            return float("nan")
+        width = min(3, len(known))
+        return float(np.convolve(known, np.full(width, 1 / width), mode="valid").min())
+
 
 def window_edges(steps: int) -> NDArray[np.int64]:
     """Edges of at most `WINDOWS` windows of at least `SMALLEST_WINDOW` steps each."""
@@ -178,6 +187,19 @@ def depth_trend(log: RunLog) -> DepthTrend:
     return DepthTrend(edges, slope * (len(columns) - 1), agreement)
 
 
+def closed(mask: NDArray[np.bool_], gap: int) -> NDArray[np.bool_]:
+    """The mask with gaps of up to so many `False` between two `True` filled.
+
+    >>> closed(np.array([True, False, True, False]), 1).tolist()
+    [True, True, True, False]
+    """
+    filled = mask.copy()
+    for before, after in pairwise(np.flatnonzero(mask)):
+        if after - before <= gap + 1:
+            filled[before:after] = True
+    return filled
+
+
 def longest_run(mask: NDArray[np.bool_], gap: int = 0) -> tuple[int, int]:
     """First and end position of the longest stretch of `True`; `(0, 0)` for none.
 
@@ -190,11 +212,7 @@ def longest_run(mask: NDArray[np.bool_], gap: int = 0) -> tuple[int, int]:
     >>> longest_run(np.array([True, False, True, True]), gap=1)
     (0, 4)
     """
-    mask = mask.copy()
-    places = np.flatnonzero(mask)
-    for before, after in pairwise(places):
-        if after - before <= gap + 1:
-            mask[before:after] = True
+    mask = closed(mask, gap)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     starts, ends = edges[::2], edges[1::2]
     if not len(starts):
@@ -236,6 +254,20 @@ def late_fall(log: RunLog) -> tuple[float, float]:
     """`fall` over the last half of a run."""
     loss = log["loss"]
     return fall(loss[len(loss) // 2 :])
+
+
+def stands(losses: FloatArray, matters: float) -> bool:
+    """Whether losses are shown to stand: they do not fall beyond noise, nor may noise hide a fall that matters.
+
+    The second half is what a test of equivalence asks (Schuirmann 1987), where a mere failure to see a fall
+    would call every short and noisy stretch flat.
+
+    Args:
+        losses: one per step, shape `(steps,)`.
+        matters: the share of the level whose fall matters.
+    """
+    lost, noise = fall(losses)
+    return lost <= max(0.02, noise) and lost + noise <= matters
 
 
 def fall(losses: FloatArray) -> tuple[float, float]:

@@ -24,12 +24,18 @@ ROWS = Limit(
     "rows",
     "a unit that is on for one row in ten is off for 32 rows by chance in 3 of 100 cases (0.9^32).",
 )
+FEWEST_ROWS = Limit(
+    "rows of a batch, at least",
+    4.0,
+    "rows",
+    "in fewer, a healthy unit that is on for half the rows is off for a whole batch in an eighth of the cases or more.",
+)
 
 
 @rule(
     columns=("zero_fraction",),
     optional=("loss", "dead_units"),
-    limits=(DEAD, SHARE, ROWS),
+    limits=(DEAD, SHARE, ROWS, FEWEST_ROWS),
     symptom_of=("exploding-gradient", "poor-initialization", "output-loss-mismatch", "unscaled-inputs"),
 )
 def dead_units(log: RunLog) -> Finding | None:
@@ -44,6 +50,8 @@ def dead_units(log: RunLog) -> Finding | None:
     Blind spot: with small batches a unit that is only seldom on looks dead in most of them; the limit is high and
     must hold for half the run. By its gradient alone a layer behind a dead one looks dead too and is named with it.
     """
+    if log.batch is not None and log.batch.rows < FEWEST_ROWS.value:
+        raise NotApplicable(f"in batches of {log.batch.rows} rows a unit that is seldom on looks dead")
     found = _measured(log)
     if not found:
         raise NotApplicable("no ReLU layer has a bias, activations on enough rows or counted units without gradient")

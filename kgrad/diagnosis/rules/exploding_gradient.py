@@ -1,5 +1,7 @@
 """The rule `exploding-gradient`."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from kgrad.diagnosis import signals
@@ -97,11 +99,15 @@ def _noise(norm: FloatArray) -> float:
 def _loss_rises(log: RunLog, onset: int) -> bool:
     if "loss" not in log:
         return True
-    before, after = log["loss"][: onset + 1], log["loss"][onset:]
-    if not np.isfinite(after).all():
+    loss, edges = log["loss"], signals.window_edges(len(log))
+    if not np.isfinite(loss[onset:]).all():
         return True
+    size = int(edges[1] - edges[0])
+    before = loss[max(0, onset - size) : max(onset, 1)]
     known = before[np.isfinite(before)]
-    return bool(len(known) and np.max(after) > LOSS_RISE.value * abs(np.median(known[-5:])))
+    # Means of windows: they see a spike of a few steps, and not the ups and downs of single examples.
+    after = [np.mean(loss[max(a, onset) : b]) for a, b in pairwise(edges) if b > onset]
+    return bool(len(known) and max(after) > LOSS_RISE.value * abs(np.mean(known)))
 
 
 def _over_steps(log: RunLog, growth: FloatArray, onset: int, dies: bool) -> Finding:

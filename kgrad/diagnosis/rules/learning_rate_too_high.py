@@ -34,13 +34,19 @@ SWING = Limit(
     "share",
     "of the loss of a constant answer: the mean of an epoch averages the noise of its batches (own choice).",
 )
+GAINED = Limit(
+    "learned by the best windows", 0.3, "share", "what is to be lost must first be there, beyond noise (own choice)."
+)
+KEPT = Limit(
+    "share of it that is left at the end", 0.5, "share", "a run that ends with less than half of it goes the wrong way."
+)
 EPOCHS = Limit("epochs", 6, "epochs", "fewer show no pattern of turns.")
 LEARNED = Limit("learned", 0.5, "share", "a run that learned half of what there was to learn is not harmed by swings.")
 
 
 @rule(
     columns=("loss", "learning_rate", "update_norm", "weight_norm"),
-    limits=(RATIO, OVERSHOOT, TURNS, SWING, EPOCHS, LEARNED),
+    limits=(RATIO, OVERSHOOT, TURNS, SWING, GAINED, KEPT, EPOCHS, LEARNED),
     symptom_of=("output-loss-mismatch", "unscaled-inputs", "poor-initialization"),
 )
 def learning_rate_too_high(log: RunLog) -> Finding | None:
@@ -48,13 +54,13 @@ def learning_rate_too_high(log: RunLog) -> Finding | None:
 
     Measured: the largest update of a kernel relative to its size in the first steps, and how far the loss then rises
     above what a constant answer gets (`overshoot`). And the means of the epochs: how often they turn and how far they
-    swing (`oscillation`); a swing in a run that learns is a note.
+    swing (`oscillation`); a swing in a run that learns is a note. And whether the run loses most of what it had learned
+    (`unlearned`).
 
     Blind spot: gradients that grow through depth make large steps at any learning rate; where `exploding-gradient`
     shows growth over depth, it comes first.
     """
-    start = _overshoot(log)
-    return start if start is not None else _oscillation(log)
+    return next((said for look in (_overshoot, _oscillation, _unlearned) if (said := look(log)) is not None), None)
 
 
 def _overshoot(log: RunLog) -> Finding | None:
@@ -126,4 +132,34 @@ def _oscillation(log: RunLog) -> Finding | None:
         ),
         confidence=0.75,
         details={"kind": "oscillation", "learning_rate": rate, "suggested": rate / 10},
+    )
+
+
+def _unlearned(log: RunLog) -> Finding | None:
+    curve = signals.loss_curve(log)
+    expected = constant_answer(log) or abs(curve.start)
+    tail = curve.level[-max(2, len(curve.level) // 10) :]
+    if not expected or not np.isfinite(curve.best) or not np.isfinite(tail).any() or len(curve.level) < EPOCHS.value:
+        return None
+    gained = 1.0 - curve.best / expected
+    kept = (1.0 - float(np.nanmedian(tail)) / expected) / gained if gained > 0 else 1.0
+    if gained < GAINED.value or kept >= KEPT.value:
+        return None
+    rate = float(np.nanmedian(log["learning_rate"]))
+    place = int(np.nanargmin(curve.level))
+    return Finding(
+        rule="learning-rate-too-high",
+        severity="high" if kept <= 0 else "medium",
+        summary=(
+            f"The run had learned {100 * gained:.0f} % by step {int(log.steps[curve.edges[place]])} and lost "
+            f"{100 * min(1.0 - kept, 1.0):.0f} % of that again: at the learning rate of {rate:.3g} it does not stay."
+        ),
+        first_step=int(log.steps[curve.edges[place]]),
+        last_step=int(log.steps[-1]),
+        evidence=(
+            Evidence(GAINED.name, gained, "share", GAINED.value),
+            Evidence(KEPT.name, kept, "share", KEPT.value),
+        ),
+        confidence=0.75,
+        details={"kind": "unlearned", "learning_rate": rate, "suggested": rate / 10},
     )

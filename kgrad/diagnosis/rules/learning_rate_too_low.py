@@ -25,9 +25,10 @@ RATIO = Limit(
 )
 LARGEST = Limit(
     "learning rate that would be needed",
-    1.0,
+    0.3,
     "1",
-    "where more than this is needed for the usual ratio the gradient is too small, not the learning rate.",
+    "where more than this is needed for the usual ratio the gradient is too small, not the learning rate: rates in use "
+    "end there (Bengio 2012, section 3.1.1, gives 1e-6 to 1 for standardised inputs).",
 )
 NOT_LEARNED = Limit("learned", 0.3, "share", "as in the rule plateau.")
 FEWEST = Limit("steps", 50, "steps", "fewer steps say that there were few, which `slow-convergence` does.")

@@ -5,11 +5,16 @@ import numpy as np
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
-from kgrad.diagnosis.skill import constant_answer, learned
+from kgrad.diagnosis.skill import constant_answer, harm, learned
 from kgrad.log.run_log import RunLog
 
 SHARE = Limit("share of the run", 0.2, "share", "a fifth of a run spent without progress is worth a word (own choice).")
-NOTHING_LEARNED = Limit("learned, of a grave plateau", 0.1, "share", "less is next to nothing (own choice).")
+LASTING = Limit(
+    "share of a run that learns all the same",
+    1 / 3,
+    "share",
+    "a third of a run spent waiting is worth a cure (own choice).",
+)
 LEAVES = Limit(
     "fall of the loss after the stretch",
     0.2,
@@ -17,10 +22,11 @@ LEAVES = Limit(
     "a loss that later falls by a fifth of its level shows that the stretch was no minimum.",
 )
 NOT_LEARNED = Limit(
-    "progress of the loss",
-    0.3,
+    "learned",
+    0.1,
     "share",
-    "as in vanishing-gradient: a network that learns no more than the means of the targets makes about this much.",
+    "of the loss of a constant answer, within the noise of nothing; where that is not known, three tenths of the "
+    "start: a network that learns no more than the means of the targets makes about this much.",
 )
 FALLS = Limit("fall of the loss over the last half", 0.02, "share", "as in slow-convergence, which says the rest.")
 CONSTANT = Limit(
@@ -34,7 +40,7 @@ FEWEST = Limit("steps", 50, "steps", "fewer steps hold too few windows to tell a
 
 @rule(
     columns=("loss",),
-    limits=(SHARE, LEAVES, NOT_LEARNED, NOTHING_LEARNED, FALLS, CONSTANT, FEWEST),
+    limits=(SHARE, LASTING, LEAVES, NOT_LEARNED, FALLS, CONSTANT, FEWEST),
     symptom_of=(
         *("nonfinite-gradient", "exploding-gradient", "vanishing-gradient", "dead-units", "saturated-activation"),
         *("output-loss-mismatch", "unscaled-inputs", "poor-initialization", "over-regularised", "disconnected-weights"),
@@ -58,7 +64,7 @@ def plateau(log: RunLog) -> Finding | None:
     curve = signals.loss_curve(log)
     reached = learned(log)
     fall, noise = signals.late_fall(log)
-    stuck = reached < NOT_LEARNED.value and fall <= max(FALLS.value, noise)
+    stuck = harm(log) == "high" and fall <= max(FALLS.value, noise)
     constant = constant_answer(log)
     ignores = np.zeros_like(curve.flat)
     if constant:
@@ -67,9 +73,7 @@ def plateau(log: RunLog) -> Finding | None:
     stands = curve.flat & ((curve.leaves > LEAVES.value) & ~curve.learned | stuck) | ignores & stuck
     first, end = signals.longest_run(stands, gap=1)
     share = float((curve.edges[end] - curve.edges[first]) / len(log)) if end else 0.0
-    inside, inside_noise = signals.fall(log["loss"][curve.edges[first] : curve.edges[end]])
-    # It must be shown to stand, and not only not be shown to fall: noise can hide a fall that matters.
-    if share < SHARE.value or inside > max(FALLS.value, inside_noise) or inside + inside_noise > LEAVES.value:
+    if share < SHARE.value or not signals.stands(log["loss"][curve.edges[first] : curve.edges[end]], LEAVES.value):
         return None
     begin, last = signals.span(log, curve.edges, first, end)
     level = float(np.nanmedian(curve.level[first:end]))
@@ -77,7 +81,7 @@ def plateau(log: RunLog) -> Finding | None:
     after = f", then fell by {100 * leaves:.0f} %" if leaves > LEAVES.value else " and never left it"
     return Finding(
         rule="plateau",
-        severity="high" if reached < NOTHING_LEARNED.value else "medium",
+        severity="high" if stuck else "info" if harm(log) == "info" and share < LASTING.value else "medium",
         summary=f"The loss stood at {level:.3g} for {100 * share:.0f} % of the run (from step {begin}){after}.",
         first_step=begin,
         last_step=last,

@@ -5,7 +5,7 @@ import numpy as np
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
-from kgrad.diagnosis.skill import learned
+from kgrad.diagnosis.skill import harm, learned
 from kgrad.log.run_log import RunLog
 
 NEGATIVE = Limit(
@@ -21,15 +21,15 @@ SMALL = Limit(
     "1",
     "a point is critical where the gradient is small; a decade under its own largest, on the same loss.",
 )
+LASTING = Limit("share of a run that learns all the same", 1 / 3, "share", "as in the rule plateau.")
 LEAVES = Limit("fall of the loss afterwards", 0.2, "share", "as in plateau: what falls later was no minimum.")
-NOTHING_LEARNED = Limit("learned, of a grave saddle", 0.1, "share", "less is next to nothing (own choice).")
 FALLS = Limit("fall of the loss over the last half", 0.02, "share", "as in the rule plateau.")
-NOT_LEARNED = Limit("learned", 0.3, "share", "as in the rule plateau.")
+NOT_LEARNED = Limit("learned", 0.1, "share", "as in the rule plateau.")
 
 
 @rule(
     columns=("loss", "global_norm"),
-    limits=(NEGATIVE, SMALL, LEAVES, FALLS, NOT_LEARNED, NOTHING_LEARNED),
+    limits=(NEGATIVE, SMALL, LASTING, LEAVES, FALLS, NOT_LEARNED),
     symptom_of=(
         *("nonfinite-gradient", "exploding-gradient", "vanishing-gradient", "dead-units", "poor-initialization"),
         *("output-loss-mismatch", "unscaled-inputs"),
@@ -52,7 +52,7 @@ def saddle_point(log: RunLog) -> Finding | None:
     largest = float(np.nanmax(np.where(np.isfinite(norms), norms, np.nan)))
     reached = learned(log)
     fall, noise = signals.late_fall(log)
-    stuck = reached < NOT_LEARNED.value and fall <= max(FALLS.value, noise)
+    stuck = harm(log) == "high" and fall <= max(FALLS.value, noise)
     worst: tuple[float, int, float, float] | None = None
     for row, step in enumerate(table["step"]):
         smallest, error, top = (float(table[key][row]) for key in ("smallest", "smallest_error", "largest"))
@@ -62,7 +62,10 @@ def saddle_point(log: RunLog) -> Finding | None:
         window = int(np.clip(np.searchsorted(log.steps[curve.edges[1:-1]], step), 0, len(curve.level) - 1))
         leaves = float(curve.leaves[window])
         gradient = float(table["gradient_norm"][row]) / largest if largest > 0 else 0.0
-        stands = bool(curve.flat[window])
+        first, end = _around(signals.closed(curve.flat, 1), window)
+        stands = bool(curve.flat[window]) and signals.stands(
+            log["loss"][curve.edges[first] : curve.edges[end]], LEAVES.value
+        )
         passed = leaves > LEAVES.value and not curve.learned[window]
         if gradient > SMALL.value or not stands or not (stuck or passed):
             continue
@@ -71,11 +74,12 @@ def saddle_point(log: RunLog) -> Finding | None:
     if worst is None:
         return None
     share, window, gradient, leaves = worst
-    first, end = _around(curve.flat, window)
+    first, end = _around(signals.closed(curve.flat, 1), window)
     begin, last = signals.span(log, curve.edges, first, end)
+    lasting = (curve.edges[end] - curve.edges[first]) / len(log) >= LASTING.value
     return Finding(
         rule="saddle-point",
-        severity="high" if reached < NOTHING_LEARNED.value else "medium",
+        severity="high" if stuck else "medium" if lasting or harm(log) != "info" else "info",
         summary=(
             f"Around step {begin} the gradient is small while the loss curves down as steeply as "
             f"{100 * -share:.0f} % of its steepest wall: a saddle, not a minimum."

@@ -10,7 +10,7 @@ from .cases import deep, outcome, scaled
 
 RULE = "saddle-point"
 NOISE = 0.01 * np.random.default_rng(3).normal(size=400)
-STANDS = np.concatenate([np.linspace(3.3, 2.3, 40), np.full(180, 2.3), np.linspace(2.3, 0.4, 100), np.full(80, 0.4)])
+STANDS = np.concatenate([np.linspace(3.3, 2.3, 40), np.full(240, 2.3), np.linspace(2.3, 0.4, 60), np.full(60, 0.4)])
 
 
 def run(smallest=-0.5, error=0.01, largest=1.0, gradient=0.01, step=150, loss=STANDS):
@@ -25,7 +25,7 @@ def run(smallest=-0.5, error=0.01, largest=1.0, gradient=0.01, step=150, loss=ST
 def test_negative_curvature_on_a_stretch_that_the_loss_leaves():
     finding = outcome(RULE, run()).finding
     assert finding.severity == "medium"
-    assert finding.first_step < 150 < finding.last_step < 260
+    assert finding.first_step < 150 < finding.last_step < 320
     assert {phase.name for phase in model_phases(run())} >= {"saddle"}
 
 
@@ -42,7 +42,7 @@ def test_a_run_that_never_leaves_it():
         {"error": 0.6},  # negative, but not beyond the error
         {"smallest": -0.02},  # as at the end of many trainings
         {"gradient": 0.9},  # no critical point
-        {"step": 270},  # on the way down
+        {"step": 310},  # on the way down
         {"step": 390},  # the minimum it reached
     ],
 )
