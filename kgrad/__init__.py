@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kgrad.errors import KgradError
     from kgrad.log.reader import read_run
     from kgrad.log.run_log import RunLog
+    from kgrad.treatment import trial
     from kgrad.workflow import Examination, examine, export, render, write_comparison, write_report
 
 _HOMES = {
@@ -33,6 +34,7 @@ _HOMES = {
     "export": "kgrad.workflow",
     "read_run": "kgrad.log.reader",
     "render": "kgrad.workflow",
+    "trial": "kgrad.treatment",
     "write_comparison": "kgrad.workflow",
     "write_report": "kgrad.workflow",
 }
@@ -52,6 +54,7 @@ __all__ = [
     "export",
     "read_run",
     "render",
+    "trial",
     "write_comparison",
     "write_report",
 ]

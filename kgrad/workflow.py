@@ -1,5 +1,6 @@
 """Load, diagnose, prescribe, render: the one way through the house, for the CLI, the callback and people."""
 
+import html
 import json
 import logging
 import os
@@ -52,6 +53,13 @@ class Examination:
     log: RunLog
     diagnosis: Diagnosis
     prescriptions: tuple[Prescription, ...]
+
+    def _repr_html_(self) -> str:
+        """The report in a frame of its own: what a notebook shows."""
+        return (
+            f'<iframe srcdoc="{html.escape(render(self))}" title="kgrad: {html.escape(self.log.name)}" '
+            'style="width: 100%; height: 760px; border: 0"></iframe>'
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Diagnosis and prescriptions as plain JSON types: what `diagnosis.json` holds."""

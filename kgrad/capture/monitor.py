@@ -190,6 +190,17 @@ class GradientMonitor(keras.callbacks.Callback):
         """
         return workflow.read_run(self.run or "")
 
+    def report(self) -> workflow.Examination:
+        """The run as it stands, diagnosed: as the last line of a notebook's cell it shows the report.
+
+        Raises:
+            RunNotFoundError: training has not begun.
+        """
+        if self._writer is not None and self._attachment is not None:
+            self._guarded(self._read)
+            self._writer.flush()
+        return self.examination or workflow.examine(self.run or "")
+
     def _begin(self, callback_list: object) -> None:
         if self._attachment is not None:  # an earlier fit died where nobody told us
             self._attachment.bury()
