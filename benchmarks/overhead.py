@@ -1,60 +1,57 @@
 """What watching costs: training with kgrad against training with nothing, in interleaved rounds.
 
-    uv run python benchmarks/overhead.py [--rounds 9] [--models MLP-3,CNN]
+    uv run python benchmarks/overhead.py [--rounds 9] [--epochs 4] [--models MLP-3,CNN] [--ways kgrad,pasted]
 
-Every round trains each model for a few epochs in each way, one after the other in one process; the ratio
-of a way is taken against the plain training of the same round. CPU time is steadier than wall-clock time on
-a shared machine; both are printed, as the median over rounds with the spread between the quartiles.
+Every round trains each model for a few epochs in each way, from the same weights, one after the other in one
+process; the ratio of a way is taken against the plain training of the same round. CPU time is steadier than
+wall-clock time on a shared machine; both are printed, as the median over rounds with the spread between the
+quartiles. The first epoch, in which all is traced, is left out. The ways:
+
+* `kgrad`: `GradientMonitor` as it comes, every step; `every=10`: one step in ten;
+* `pasted`: a callback with a tape of its own after every step, as found on the web;
+* `train_step`: a `train_step` of one's own that returns the norm of each gradient as a metric;
+* `tensorboard`: Keras' `TensorBoard(histogram_freq=1)`, which since Keras 3 writes histograms of the *weights*, once
+  an epoch, and no gradients (needs `uv sync --group exporters`; left out otherwise).
+
+The second table holds what the ratios leave out:
+
+* Tracing: seconds (wall clock) of the first two steps of a new model, plain and with kgrad. Two, because kgrad
+  traces a step with all statistics first, and then, for a small model, one with the norms alone.
+* Floor: what no way of computing the statistics can go under where memory is the limit: the bytes they must read
+  over the bytes that a step moves anyway. With P trainable parameters, s optimizer slots per parameter (Adam: 2)
+  and A output values of layers in a batch, at 4 bytes each:
+    - read by the statistics: P (gradients, every step) + share * 2 P (weights before and after the update, in the
+      steps with all statistics: one in 8 under a million parameters, else all);
+    - moved by the step: P * (2 weights read forward and backward + 2 gradient written and read + 2 s slots read and
+      written + 2 weights read and written by the update) + A * (2 written and read forward + 1 read backward
+      + 2 its gradient written and read).
+  An estimate by counting: caches and fused operations move less, temporary copies more. Of a layer that computes in
+  steps inside (LSTM) only the output counts. Small models lie far above it: there the launch of operations counts.
+* Curvature: one `Probe.curvature()` on one batch, CPU time over that of a plain step, second call.
 """
 
 import argparse
+import importlib.util
 import os
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers
 from rich.progress import track
+from zoo import SUBJECTS, Subject
 
 import kgrad
+from kgrad.capture.monitor import _DETAILS_EVERY, _SMALL_MODEL
+from kgrad.capture.probe import Probe
+from kgrad.errors import CaptureError
 
 STEPS = 40
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model with its data."""
-
-    build: Callable[[], keras.Model]
-    shape: tuple[int, ...]
-    batch: int = 32
-    classes: int = 10
-
-
-def mlp(depth: int, width: int) -> keras.Model:
-    hidden = [layers.Dense(width, activation="relu") for _ in range(depth - 1)]
-    return keras.Sequential([keras.Input((64,)), *hidden, layers.Dense(10, activation="softmax")])
-
-
-def cnn() -> keras.Model:
-    blocks = []
-    for filters in (32, 64, 64):
-        blocks += [layers.Conv2D(filters, 3, padding="same", activation="relu"), layers.MaxPooling2D()]
-    head = [layers.Flatten(), layers.Dense(64, activation="relu"), layers.Dense(10, activation="softmax")]
-    return keras.Sequential([keras.Input((32, 32, 3)), *blocks, *head])
-
-
-SUBJECTS = {
-    "MLP-3": Subject(lambda: mlp(3, 128), (64,)),
-    "MLP-20": Subject(lambda: mlp(20, 64), (64,)),
-    "CNN": Subject(cnn, (32, 32, 3)),
-}
+WAYS = ("kgrad", "every=10", "pasted", "train_step", "tensorboard")
 
 
 class Pasted(keras.callbacks.Callback):
@@ -75,8 +72,23 @@ class Pasted(keras.callbacks.Callback):
         self.norms.append([float(np.linalg.norm(np.asarray(gradient))) for gradient in gradients])
 
 
+class Normed(keras.Model):
+    """A model whose training step returns the norm of each gradient as a metric."""
+
+    def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """One step, as Keras' guide writes it."""
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x, y, self(x, training=True))
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        self._loss_tracker.update_state(loss, sample_weight=tf.shape(x)[0])
+        named = zip(self.trainable_variables, gradients, strict=True)
+        return self.get_metrics_result() | {f"norm/{v.path}": tf.norm(gradient) for v, gradient in named}
+
+
 class Clock(keras.callbacks.Callback):
-    """Time from the end of the first epoch, when all is traced, to the end of the last."""
+    """CPU and wall-clock time from the end of the first epoch, when all is traced, to the end of the last."""
 
     def on_epoch_end(self, epoch: int, logs: object = None) -> None:
         """Starts after the first epoch; every later one is another end."""
@@ -86,62 +98,146 @@ class Clock(keras.callbacks.Callback):
         self.spent = now - self._start
 
 
-def measure(subject: Subject, rounds: int, epochs: int) -> tuple[float, dict[str, np.ndarray]]:
-    """Milliseconds of a plain step, and by way the ratios, shape `(rounds, 2)`: CPU time and wall-clock time."""
-    generator = np.random.default_rng(0)
-    x = generator.normal(size=(STEPS * subject.batch, *subject.shape)).astype("float32")
-    y = generator.integers(0, subject.classes, len(x))
-    folder = tempfile.mkdtemp()
+class Stamps(keras.callbacks.Callback):
+    """When the first step began and the latest one ended, in seconds."""
+
+    def on_train_batch_begin(self, batch: int, logs: object = None) -> None:
+        """Only the first beginning counts."""
+        if batch == 0:
+            self.first = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+        """Every step is another end."""
+        self.last = time.perf_counter()
+
+
+def monitor(folder: str, every: int = 1) -> kgrad.GradientMonitor:
+    return kgrad.GradientMonitor(f"{folder}/run", every=every, report=False, verbose=0, strict=True)
+
+
+def measure(
+    subject: Subject, rounds: int, epochs: int, chosen: list[str], folder: str
+) -> tuple[float, dict[str, np.ndarray], int]:
+    """Milliseconds of a plain step; by way the ratios, shape `(rounds, 2)`, CPU and wall; runs that took curvature."""
+    x, y = subject.data(STEPS)
     ways: dict[str, Callable[[], list[keras.callbacks.Callback]]] = {
         "nothing": list,
-        "kgrad": lambda: [kgrad.GradientMonitor(f"{folder}/run", report=False, verbose=0, strict=True)],
-        "pasted callback": lambda: [Pasted(x, y, subject.batch)],
+        "kgrad": lambda: [monitor(folder)],
+        "every=10": lambda: [monitor(folder, 10)],
+        "pasted": lambda: [Pasted(x, y, subject.batch)],
+        "train_step": list,
+        "tensorboard": lambda: [keras.callbacks.TensorBoard(f"{folder}/board", histogram_freq=1)],
     }
-    models = {way: compiled(subject) for way in ways}
-
-    def seconds(way: str) -> np.ndarray:
-        clock = Clock()
-        callbacks = [*ways[way](), clock]
-        models[way].fit(
-            x, y, batch_size=subject.batch, epochs=epochs + 1, shuffle=False, verbose=0, callbacks=callbacks
-        )
-        return clock.spent
-
+    ways = {way: make for way, make in ways.items() if way == "nothing" or way in chosen}
+    models = {way: subject.compiled(Normed if way == "train_step" else keras.Model) for way in ways}
+    start = [variable.numpy() for variable in state(models["nothing"])]
+    stalled = 0
     taken = {way: [] for way in ways}
     for _ in range(rounds):
-        for way in ways:
-            taken[way].append(seconds(way))
+        for way, model in models.items():
+            for variable, value in zip(state(model), start, strict=True):
+                variable.assign(value)
+            clock = Clock()
+            callbacks = [*ways[way](), clock]
+            model.fit(x, y, batch_size=subject.batch, epochs=epochs + 1, shuffle=False, verbose=0, callbacks=callbacks)
+            taken[way].append(clock.spent)
+            watching = callbacks[0]
+            if isinstance(watching, kgrad.GradientMonitor):
+                # What is taken at the very end comes after the clock's last look.
+                at = watching.log.tables.get("curvature", {}).get("step", [])
+                stalled += any(step < (epochs + 1) * STEPS for step in at)
     plain = np.array(taken["nothing"])
     step = 1e3 * float(np.median(plain[:, 0])) / (epochs * STEPS)
-    return step, {way: np.array(times) / plain for way, times in taken.items() if way != "nothing"}
+    return step, {way: np.array(times) / plain for way, times in taken.items() if way != "nothing"}, stalled
 
 
-def compiled(subject: Subject) -> keras.Model:
-    keras.utils.set_random_seed(0)
-    model = subject.build()
-    model.compile("adam", "sparse_categorical_crossentropy")
-    return model
+def state(model: keras.Model) -> list[keras.Variable]:
+    return [*model.variables, *model.optimizer.variables]
+
+
+def first_steps(subject: Subject, callbacks: list[keras.callbacks.Callback]) -> float:
+    """Seconds from the start of the first step of a new model to the end of the second."""
+    stamp = Stamps()
+    x, y = subject.data(2)
+    subject.compiled().fit(x, y, batch_size=subject.batch, verbose=0, callbacks=[*callbacks, stamp])
+    return stamp.last - stamp.first
+
+
+def floor(subject: Subject) -> float:
+    """Bytes the statistics must read over bytes a step moves; see the top of this file."""
+    model = subject.compiled()
+    weights = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+    slots = sum(int(np.prod(variable.shape)) for variable in model.optimizer.variables if len(variable.shape))
+    outputs = [layer.output for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    values = subject.batch * sum(int(np.prod(output.shape[1:])) for output in outputs)
+    share = 1 / _DETAILS_EVERY if model.count_params() < _SMALL_MODEL else 1.0
+    read = weights * (1 + 2 * share)
+    moved = 6 * weights + 2 * slots + 5 * values
+    return read / moved
+
+
+def curvature(subject: Subject, step: float) -> str:
+    """The CPU time of the second call, in plain steps of `step` milliseconds."""
+    try:
+        probe = Probe(subject.compiled(), *subject.data(1))
+        probe.curvature()
+        start = time.process_time()
+        probe.curvature()
+    except CaptureError as reason:
+        return f"none ({str(reason).splitlines()[0]})"
+    return f"{1e3 * (time.process_time() - start) / step:.0f} steps"
+
+
+def cells_of(ratios: np.ndarray) -> list[str]:
+    low, middle, high = np.percentile(ratios, [25, 50, 75], axis=0)
+    return [f"{middle[k]:.3f} ({low[k]:.3f}-{high[k]:.3f})" for k in (0, 1)]
+
+
+def print_table(head: list[str], rows: list[list[str]]) -> None:
+    for row in (head, ["---"] * len(head), *rows):
+        print(f"| {' | '.join(row)} |")
+
+
+def names(allowed: tuple[str, ...]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        given = text.split(",")
+        unknown = [name for name in given if name not in allowed]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: expected some of {', '.join(allowed)}")
+        return given
+
+    return parse
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--models", default=",".join(SUBJECTS))
+    parser.add_argument("--models", type=names(tuple(SUBJECTS)), default=list(SUBJECTS))
+    parser.add_argument("--ways", type=names(WAYS), default=list(WAYS))
     options = parser.parse_args()
-    rows = []
-    for name in track(options.models.split(","), description="measuring"):
-        step, ratios = measure(SUBJECTS[name], options.rounds, options.epochs)
-        cells = [f"{name} ({step:.2f} ms)"]
-        for values in ratios.values():
-            low, middle, high = np.percentile(values, [25, 50, 75], axis=0)
-            cells += [f"{middle[k]:.3f} ({low[k]:.3f}-{high[k]:.3f})" for k in (0, 1)]
-        rows.append(cells)
+    ways = [way for way in WAYS if way in options.ways]
+    if "tensorboard" in ways and importlib.util.find_spec("tensorboard") is None:
+        ways.remove("tensorboard")
+        print("tensorboard is left out: it is not installed (uv sync --group exporters)")
+    costs, apart = [], []
+    for name in track(options.models, description="measuring"):
+        subject = SUBJECTS[name]
+        with tempfile.TemporaryDirectory() as folder:
+            first_steps(subject, [])  # what TensorFlow loads once is no tracing
+            tracing = [first_steps(subject, []), first_steps(subject, [monitor(folder)])]
+            step, ratios, stalled = measure(subject, options.rounds, options.epochs, ways, folder)
+        costs.append([f"{name} ({step:.2f} ms)", *(cell for way in ways for cell in cells_of(ratios[way]))])
+        apart.append([name, *(f"{seconds:.2f} s" for seconds in tracing), f"{floor(subject):.3f}"])
+        apart[-1].append(curvature(subject, step))
+        if stalled:
+            print(f"{name}: kgrad took the curvature in {stalled} runs; their ratios may hold its cost")
+        keras.backend.clear_session()
     print(f"\nTime against plain `fit`: median of {options.rounds} interleaved rounds (quartiles).\n")
-    print("| model (CPU time of a plain step) | kgrad, CPU | kgrad, wall | pasted, CPU | pasted, wall |")
-    print("|---|---|---|---|---|")
-    for row in rows:
-        print(f"| {' | '.join(row)} |")
+    head = [f"{way}, {clock}" for way in ways for clock in ("CPU", "wall")]
+    print_table(["model (CPU time of a plain step)", *head], costs)
+    print("\nWhat comes apart from the ratios.\n")
+    print_table(["model", "first two steps, plain", "first two steps, kgrad", "floor", "curvature"], apart)
 
 
 if __name__ == "__main__":
