@@ -61,7 +61,7 @@ class GradientMonitor(keras.callbacks.Callback):
             (at most 256 rows and 16 MB are kept), `(x, y)` or `(x, y, sample_weight)` for one of your own,
             `False` for none. It is run after the first step and whenever the steps have doubled.
         curvature: when the extreme eigenvalues of the Hessian are taken on it: `"stall"` (when the loss stalls;
-            3 seconds and a twentieth of the training time at most), `"never"`, or a number of steps.
+            a fiftieth of the training time at most, and three seconds at its end), `"never"`, or a number of steps.
         cosine: log the cosine between each recorded gradient and the one before, from which the signal-to-noise
             ratio follows; keeps a copy of the gradients, 4 bytes per parameter.
         histogram_every: log a histogram of the gradients' log2 magnitudes, and the units without gradient, in one

@@ -19,10 +19,10 @@ from kgrad.log import schema
 from kgrad.log.batch import BatchFacts
 from kgrad.log.writer import RunWriter
 
-# Curvature taken because the loss stalls may cost this much: once a few seconds, which a person does not
-# mind in a run that stands still, and a twentieth of the time a long run takes.
-_SECONDS_FREE = 3.0
-_SHARE = 0.05
+# Curvature taken because the loss stalls may cost this much: a fiftieth of the time spent training; and, when
+# the training is over, a few seconds more, which a person does not mind once in a run that stands still.
+_SHARE = 0.02
+_SECONDS_AT_END = 3.0
 # Before it is known: a Lanczos run of 20 steps costs about this many training steps, and its graphs about so
 # many times the tracing of a forward pass (`benchmarks/overhead.py` measures both).
 _STEPS_OF_CURVATURE = 45
@@ -113,7 +113,7 @@ class Probing:
         if self._curvature != "stall" or not np.isfinite(self.due):
             return
         self._losses.append(losses)
-        if steps >= 2 * self._stalled_at and is_stalled(np.concatenate(self._losses)) and self._can_pay(steps):
+        if steps >= 2 * self._stalled_at and is_stalled(np.concatenate(self._losses)) and self._can_pay(steps, 0.0):
             self._stalled_at = steps
             self._guarded(writer, steps, self._take_curvature)
 
@@ -124,14 +124,19 @@ class Probing:
         self._guarded(writer, steps, self._activations)
         losses = np.concatenate(self._losses) if self._losses else np.zeros(0)
         stands = len(losses) > 0 and (is_stalled(losses) or not _has_learned(losses))
-        if self._curvature == "stall" and stands and steps > 1.25 * self._stalled_at and self._can_pay(steps):
+        if (
+            self._curvature == "stall"
+            and stands
+            and steps > 1.25 * self._stalled_at
+            and self._can_pay(steps, _SECONDS_AT_END)
+        ):
             self._guarded(writer, steps, self._take_curvature)
 
-    def _can_pay(self, steps: int) -> bool:
+    def _can_pay(self, steps: int, free: float) -> bool:
         elapsed = time.monotonic() - self._began
         step = max(elapsed - self._spent, 0.0) / max(steps, 1)
         expected = _STEPS_OF_CURVATURE * step + _TRACES_OF_CURVATURE * self._tracing
-        return self._spent + expected < _SECONDS_FREE + _SHARE * elapsed
+        return self._spent + expected < free + _SHARE * elapsed
 
     def _guarded(self, writer: RunWriter, steps: int, work: Callable[[Probe, int, RunWriter], None]) -> None:
         """What the model's own code cannot do is said once in `run.json`, and not tried again."""

@@ -165,7 +165,7 @@ def test_a_loss_that_stands_still_is_asked_for_its_curvature(vectors, tmp_path):
 
 
 def test_the_time_it_may_take_is_bounded(vectors, tmp_path, monkeypatch):
-    monkeypatch.setattr(probing, "_SECONDS_FREE", 0.0)
+    monkeypatch.setattr(probing, "_SECONDS_AT_END", 0.0)
     monkeypatch.setattr(probing, "_SHARE", 0.0)
     model = build()
     model.compile(keras.optimizers.SGD(0.0), LOSS)
