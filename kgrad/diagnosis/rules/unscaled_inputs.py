@@ -1,5 +1,6 @@
 """The rule `unscaled-inputs`."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -130,6 +131,8 @@ def _judge(facts: TensorFacts, rows: int, layers: tuple[str, ...]) -> _Found | N
     if facts.mean is None or facts.std is None or facts.minimum is None or facts.maximum is None:
         return None
     scale = max(facts.feature_std_maximum or 0.0, facts.feature_mean_maximum or 0.0)
+    if rows < FEWEST.value:  # one feature of one row is a value, no scale
+        scale = math.hypot(facts.mean, facts.std)
     span = f"from {facts.minimum:.3g} to {facts.maximum:.3g}"
     fix: dict[str, Any] = {"layer": "Normalization"}
     if scale >= LARGE.value:
