@@ -235,8 +235,8 @@ def _out_of_reach(output: Objective, loss: str) -> _Mismatch | None:
         f"{100 * share:.0f} % of their variance is out of reach."
     )
     seen = (Evidence("share of the targets' variance out of reach", share, "share", UNREACHABLE.value),)
-    least = "medium" if share >= GRAVE.value else "low"
-    return _Mismatch("targets-out-of-reach", text, {"activation": "linear"}, "high", least, seen)
+    worst, least = ("high", "medium") if share >= GRAVE.value else ("medium", "low")
+    return _Mismatch("targets-out-of-reach", text, {"activation": "linear"}, worst, least, seen)
 
 
 def _hinge(output: Objective, loss: str) -> _Mismatch | None:

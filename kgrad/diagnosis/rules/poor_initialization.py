@@ -70,7 +70,7 @@ def poor_initialization(log: RunLog) -> Finding | None:
     deviation = {
         log.structure.variables[i].layer: _deviation(log.structure.variables[i], norms[i])
         for i in hidden
-        if np.isfinite(norms[i]) and norms[i] > 0
+        if np.isfinite(norms[i]) and norms[i] > 0 and not log.structure.is_normalized(log.structure.variables[i].layer)
     }
     return _faded_or_grown(log, deviation) if any(deviation.values()) else None
 

@@ -122,7 +122,7 @@ def _readers(structure: Structure, layer: Layer) -> Iterator[Layer]:
 
 
 def _is_raw(structure: Structure, layer: Layer) -> bool:
-    if any(part in layer.class_name for part in _ABSORBING):
+    if any(part in layer.class_name for part in _ABSORBING) or structure.is_normalized(layer.name):
         return False
     return any(v.is_kernel and v.layer.split("/")[0] == layer.name for v in structure.variables)
 

@@ -57,7 +57,7 @@ def test_large_weights_grow_through_relu_and_saturate_tanh():
     assert tanh.details["factor"] == pytest.approx(2.0 / np.sqrt(2 / 64))
 
 
-@pytest.mark.parametrize("std", [0.01, 0.5])
+@pytest.mark.parametrize("std", [0.01, 0.5, 5.0])
 def test_normalization_between_the_layers_starts_anew(std):
     assert outcome(RULE, net(std, between=("BatchNormalization",))).status == "clear"
 
