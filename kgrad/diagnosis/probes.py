@@ -44,13 +44,14 @@ def probed(log: RunLog, column: str) -> dict[str, Probed]:
     table = log.table("activations")
     steps, values = np.asarray(table["step"], np.int64), np.asarray(table[column], float)
     names = np.asarray(table["layer"])
+    end = int(log.steps[-1]) + 1  # the log may be the first part of a run whose table goes on
     found: dict[str, Probed] = {}
     for layer in log.structure.layers:
-        rows = (names == layer.name) & np.isfinite(values)
+        rows = (names == layer.name) & np.isfinite(values) & (steps <= end)
         if not rows.any():
             continue
         at = np.unique(steps[rows])
         level = np.array([values[rows & (steps == step)].max() for step in at])
-        spans = np.diff(np.append(at, max(int(log.steps[-1]) + 1, int(at[-1])))).astype(float)
+        spans = np.diff(np.append(at, end)).astype(float)
         found[layer.name] = Probed(at, level, spans if spans.sum() > 0 else np.ones(len(at)))
     return found

@@ -8,6 +8,8 @@ from kgrad.diagnosis import signals
 from kgrad.log.objective import Objective, objectives
 from kgrad.log.run_log import RunLog
 
+# As in plateau: fewer steps hold too few windows to tell a slope from noise.
+_FEWEST = 50
 _MEAN = "sum_over_batch_size"
 
 
@@ -63,8 +65,14 @@ def harm(log: RunLog) -> str:
 
     Half of a constant answer's loss is learned enough (`"info"`); under a tenth is nothing. Where the constant
     answer is not known the progress of the loss takes its place, with three tenths for nothing, as in `plateau`.
+    Before a fifth of the planned steps (and 50 of them) nothing learned is `"medium"` only: it may yet come.
     """
     reached, progress = skill(log), signals.loss_curve(log).progress
-    if reached is None:
-        return "high" if progress < 0.3 else "medium" if progress < 0.5 else "info"
-    return "high" if reached < 0.1 else "medium" if reached < 0.5 else "info"
+    nothing, little = (progress < 0.3, progress < 0.5) if reached is None else (reached < 0.1, reached < 0.5)
+    return "high" if nothing and not _is_early(log) else "medium" if little else "info"
+
+
+def _is_early(log: RunLog) -> bool:
+    fit = log.info.get("fit") or {}
+    planned = (fit.get("epochs") or 0) * (fit.get("steps_per_epoch") or 0)
+    return bool(int(log.steps[-1]) + 1 < max(_FEWEST, planned / 5))

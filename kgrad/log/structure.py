@@ -166,6 +166,15 @@ class Structure:
             return self.effective_activation(follower.name) or layer.activation
         return layer.activation
 
+    def is_normalized(self, name: str) -> bool:
+        """Whether only normalizations read the layer's output, so that its scale means nothing.
+
+        That takes an activation that passes a factor on: none, or a ReLU with or without a leak.
+        """
+        followers = self.consumers(name)
+        homogeneous = self.layer(name).activation in (None, "linear", "relu", "leaky_relu")
+        return homogeneous and bool(followers) and all("Normalization" in each.class_name for each in followers)
+
     def indices_of(self, layer: str) -> list[int]:
         """Positions in `variables` of what the layer owns."""
         return [i for i, variable in enumerate(self.variables) if variable.layer == layer]

@@ -51,7 +51,7 @@ def noisy_gradient(log: RunLog) -> Finding | None:
     noise; their ratio is the gradient noise scale of McCandlish et al. (2018) over the batch size. The upper end of
     the signal's error (two standard errors) is taken, so that few steps do not look like noise. The batches of one
     epoch share no rows, which turns their gradients apart; that is allowed for (Cochran 1977, section 2.9). Every
-    sound run ends in noise, so it is named only where little was learned.
+    sound run ends in noise, so it is named only where next to nothing was learned.
 
     Blind spot: the gradient must not turn much between two recorded steps; a run that oscillates has negative
     products, and is no matter of noise.
@@ -61,11 +61,10 @@ def noisy_gradient(log: RunLog) -> Finding | None:
     products, squares = _products(log)
     if not np.isfinite(products).any():
         raise NotApplicable("no two recorded gradients that follow each other are finite")
-    severity = harm(log)
     ratio = _ratio(log, products, squares)
     noisy = ratio >= NOISE.value
     share = float(noisy[np.isfinite(ratio)].mean()) if np.isfinite(ratio).any() else 0.0
-    if severity == "info" or share < SHARE.value:
+    if harm(log) != "high" or share < SHARE.value:
         return None
     begin, last = signals.span(log, _edges(log), *signals.longest_run(noisy))
     middle = float(np.median(ratio[noisy]))
@@ -73,7 +72,7 @@ def noisy_gradient(log: RunLog) -> Finding | None:
     known = () if rows is None else (Evidence("gradient noise scale, at least", middle * rows, "rows"),)
     return Finding(
         rule="noisy-gradient",
-        severity="medium" if severity == "high" else "low",
+        severity="medium",
         summary=f"The noise in the gradient is at least {power(middle)} times its signal (squared) in "
         f"{100 * share:.0f} % of the run: the batch is too small to show the way.",
         first_step=begin,

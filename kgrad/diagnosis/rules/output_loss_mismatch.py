@@ -1,52 +1,12 @@
 """The rule `output-loss-mismatch`."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
-
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import SEVERITIES, Evidence, Finding
-from kgrad.diagnosis.reach import RANGES, unreachable
-from kgrad.diagnosis.rule import Limit, NotApplicable, rule
+from kgrad.diagnosis.mismatches import GRAVE, TOLERANCE, UNREACHABLE, first_mismatch
+from kgrad.diagnosis.rule import NotApplicable, rule
 from kgrad.diagnosis.skill import harm, skill
-from kgrad.log.batch import TensorFacts
-from kgrad.log.objective import Objective, objectives
+from kgrad.log.objective import objectives
 from kgrad.log.run_log import RunLog
-
-UNREACHABLE = Limit(
-    "share of the targets' variance out of reach",
-    0.1,
-    "share",
-    "the coefficient of determination can then not pass 0.9 whatever is learned; less than that is an output layer "
-    "that clips a few outliers (own choice).",
-)
-GRAVE = Limit(
-    "share of the targets' variance out of reach, grave",
-    0.3,
-    "share",
-    "a coefficient of determination of 0.7 at best is a flaw in any run, however well the rest is learned.",
-)
-TOLERANCE = Limit(
-    "overshoot of targets", 0.01, "1", "rounding and resampling leave targets a little outside 0 to 1 (own choice)."
-)
-_CATEGORICAL = frozenset({"categorical_crossentropy", "categorical_focal_crossentropy", "kl_divergence"})
-_BINARY = frozenset({"binary_crossentropy", "binary_focal_crossentropy"})
-_SPARSE = frozenset({"sparse_categorical_crossentropy"})
-_PROBABILITY = _CATEGORICAL | _BINARY | _SPARSE
-_REGRESSION = frozenset({"mean_squared_error", "mean_absolute_error", "huber", "log_cosh"})
-_SQUASHING = ("softmax", "sigmoid", "hard_sigmoid")
-
-
-@dataclass(frozen=True)
-class _Mismatch:
-    """One thing that does not fit; `worst` is its severity where nothing is learned, `least` where all is."""
-
-    kind: str
-    summary: str
-    fix: dict[str, Any]
-    worst: str = "high"
-    least: str = "medium"
-    evidence: tuple[Evidence, ...] = field(default=())
 
 
 @rule(columns=("loss",), limits=(UNREACHABLE, GRAVE, TOLERANCE))
@@ -66,7 +26,7 @@ def output_loss_mismatch(log: RunLog) -> Finding | None:
     if not any(output.activation for output in outputs):
         raise NotApplicable("the output layer and its loss are not known from the model's structure")
     learned = harm(log) == "info"
-    found = [(output, mismatch) for output in outputs if (mismatch := _judge(output)) is not None]
+    found = [(output, mismatch) for output in outputs if (mismatch := first_mismatch(output)) is not None]
     if not found:
         return None
     graded = [(each.least if learned else each.worst, output, each) for output, each in found]
@@ -94,174 +54,3 @@ def _learned(log: RunLog) -> tuple[Evidence, ...]:
     reached = skill(log)
     known = () if reached is None else (Evidence("learned beyond the best constant answer", reached, "share"),)
     return (Evidence("progress of the loss", signals.loss_curve(log).progress, "share"), *known)
-
-
-def _judge(output: Objective) -> _Mismatch | None:
-    """The first thing that does not fit, the gravest kinds first."""
-    if output.activation is None:
-        return None
-    checks: tuple[Callable[[Objective, str], _Mismatch | None], ...] = (
-        _one_unit,
-        _bad_labels,
-        _no_probability,
-        _squashed_twice,
-        _several_labels,
-        _out_of_reach,
-        _hinge,
-        _classes_by_distance,
-        _independent_units,
-    )
-    loss = output.loss.name if output.loss else ""
-    return next((said for check in checks if (said := check(output, loss)) is not None), None)
-
-
-def _one_unit(output: Objective, loss: str) -> _Mismatch | None:
-    if output.units != 1:
-        return None
-    several = _largest_label(output.target)
-    fix: dict[str, Any] = {"activation": "linear"}
-    if several > 1 and loss not in _REGRESSION:
-        fix = {"activation": "softmax", "units": several + 1, "loss": "sparse_categorical_crossentropy"}
-    elif loss not in _REGRESSION or (output.target is not None and several == 1):
-        fix = {"activation": "sigmoid", "loss": "binary_crossentropy"}
-    if output.activation == "softmax":
-        text = f"{output.layer} is a softmax over one unit: it answers 1 whatever goes in."
-        return _Mismatch("softmax-on-one-unit", text, fix, least="high")
-    if loss in _CATEGORICAL | _SPARSE and loss != "kl_divergence":
-        text = f"{output.layer} has one unit, and {loss} over one class is 0 whatever it answers."
-        return _Mismatch("one-unit-for-classes", text, fix, least="high")
-    return None
-
-
-def _largest_label(target: TensorFacts | None) -> int:
-    """Largest class index, 1 for 0/1 targets, 0 where they are no labels."""
-    if target is None or target.maximum is None or target.minimum is None or not target.integers:
-        return 0
-    return int(target.maximum) if target.minimum >= 0 else 0
-
-
-def _bad_labels(output: Objective, loss: str) -> _Mismatch | None:
-    target = output.target
-    if target is None or target.minimum is None or target.maximum is None or loss not in _PROBABILITY:
-        return None
-    seen = (Evidence("smallest target", target.minimum), Evidence("largest target", target.maximum))
-    span = f"targets from {target.minimum:.3g} to {target.maximum:.3g}"
-    largest = _largest_label(target)
-    if loss in _SPARSE:
-        if not target.integers:
-            text = f"{loss} needs class numbers, and the {span} are not whole numbers."
-            return _Mismatch("labels-not-whole", text, {"targets": "integers"}, least="high", evidence=seen)
-        ignored = output.loss is not None and output.loss.config.get("ignore_class") is not None
-        if output.units and (target.minimum < 0 or largest >= output.units) and not ignored:
-            text = f"{output.layer} has {output.units} units, classes 0 to {output.units - 1}; the {span} go beyond."
-            return _Mismatch("labels-beyond-units", text, {"units": largest + 1}, least="high", evidence=seen)
-        return None
-    if target.minimum >= -TOLERANCE.value and target.maximum <= 1 + TOLERANCE.value:
-        return None
-    if loss in _BINARY and largest > 1 and (target.distinct or 0) <= largest + 1 and target.features == 1:
-        text = f"{loss} knows two classes, 0 and 1; the {span} are {largest + 1} classes."
-        fix = {"units": largest + 1, "activation": "softmax", "loss": "sparse_categorical_crossentropy"}
-        return _Mismatch("classes-under-binary", text, fix, least="high", evidence=seen)
-    if target.integers and (target.minimum, target.maximum) == (-1, 1):
-        return _Mismatch("signs-under-crossentropy", f"{loss} needs targets 0 and 1, not -1 and 1.", {"targets": "0/1"})
-    text = f"{loss} needs targets from 0 to 1; the {span} are values, not probabilities."
-    fix = {"loss": "mean_squared_error", "activation": "linear"}
-    return _Mismatch("values-under-crossentropy", text, fix, evidence=seen)
-
-
-def _no_probability(output: Objective, loss: str) -> _Mismatch | None:
-    activation = output.activation or ""
-    if loss not in _PROBABILITY or (output.loss and output.loss.from_logits) or activation not in RANGES:
-        return None
-    low, high = RANGES[activation]
-    positive = low >= 0 and activation != "relu" and activation != "relu6"
-    if (low, high) == (0.0, 1.0) or (positive and loss in _CATEGORICAL | _SPARSE):
-        return None  # Keras divides by the sum of the classes, so any positive output will do
-    shape = "linear" if activation == "linear" else f"a {activation}"
-    text = f"{output.layer} is {shape}, and {loss} without from_logits needs probabilities."
-    wanted = "sigmoid" if loss in _BINARY else "softmax"
-    return _Mismatch("no-probabilities", text, {"activation": wanted})
-
-
-def _squashed_twice(output: Objective, loss: str) -> _Mismatch | None:
-    chain = output.activations or ()
-    twice = len(chain) > 1 and chain[-1] in _SQUASHING and chain[-2] in _SQUASHING
-    if twice and loss in _PROBABILITY:
-        text = f"{output.layer} applies {chain[-1]} to a {chain[-2]}: it tells the classes apart only faintly."
-        return _Mismatch("squashed-twice", text, {"remove": output.layer})
-    if output.loss is None or not output.loss.from_logits or not chain:
-        return None
-    last = chain[-1]
-    if last in ("softmax", "sigmoid"):
-        if output.fused and len(chain) == 1:
-            text = f"{loss} is told to expect logits from a {last}; Keras on TensorFlow takes the logits behind it."
-            return _Mismatch("from-logits-mended", text, {"from_logits": False}, "info", "info")
-        text = f"{output.layer} is a {last}, and {loss} with from_logits=True squashes its output once more."
-        return _Mismatch("squashed-twice", text, {"from_logits": False})
-    if last in RANGES and RANGES[last] not in ((float("-inf"), float("inf")), (float("-inf"), 0.0)):
-        text = f"{loss} with from_logits=True needs logits of any size; {output.layer} is a {last}."
-        return _Mismatch("bounded-logits", text, {"activation": "linear"}, worst="medium", least="info")
-    return None
-
-
-def _several_labels(output: Objective, loss: str) -> _Mismatch | None:
-    target = output.target
-    if output.activation != "softmax" or target is None or target.mean is None or target.minimum is None:
-        return None
-    if loss not in _CATEGORICAL | _BINARY | _REGRESSION or target.features < 2 or target.features != output.units:
-        return None
-    total = target.mean * target.features
-    if target.row_sums_one or target.minimum < 0 or (target.maximum or 0) > 1 + TOLERANCE.value:
-        return None
-    if len(target.shape) > 1 and total <= 1:
-        return None  # rows of zeros may be padding
-    text = f"The outputs of a softmax sum to 1; the rows of the targets sum to {total:.3g} on average."
-    if target.integers:
-        fix = {"activation": "sigmoid", "loss": "binary_crossentropy"}
-    else:
-        fix = {"activation": "linear" if loss in _REGRESSION else "sigmoid"}
-    return _Mismatch("softmax-for-several", text, fix, evidence=(Evidence("mean sum of a row of targets", total),))
-
-
-def _out_of_reach(output: Objective, loss: str) -> _Mismatch | None:
-    activation, target = output.activation or "", output.target
-    if loss not in _REGRESSION or target is None or activation not in RANGES:
-        return None
-    share = unreachable(target, activation)
-    if share < UNREACHABLE.value:
-        return None
-    text = (
-        f"{output.layer} is a {activation} and the targets reach from {target.minimum:.3g} to {target.maximum:.3g}: "
-        f"{100 * share:.0f} % of their variance is out of reach."
-    )
-    seen = (Evidence("share of the targets' variance out of reach", share, "share", UNREACHABLE.value),)
-    least = "medium" if share >= GRAVE.value else "low"
-    return _Mismatch("targets-out-of-reach", text, {"activation": "linear"}, "high", least, seen)
-
-
-def _hinge(output: Objective, loss: str) -> _Mismatch | None:
-    if loss not in ("hinge", "squared_hinge") or output.activation not in _SQUASHING:
-        return None
-    text = f"{loss} wants scores beyond -1 and 1; {output.layer} is a {output.activation} and gives none below 0."
-    fix = {"loss": "categorical_crossentropy"} if output.activation == "softmax" else {"loss": "binary_crossentropy"}
-    return _Mismatch("hinge-on-probabilities", text, fix)
-
-
-def _classes_by_distance(output: Objective, loss: str) -> _Mismatch | None:
-    target = output.target
-    if loss not in _REGRESSION or target is None or output.activation not in _SQUASHING:
-        return None
-    if not target.integers or (target.minimum, target.maximum) != (0.0, 1.0):
-        return None
-    fix = "categorical_crossentropy" if output.activation == "softmax" else "binary_crossentropy"
-    text = f"{loss} measures classes as distances; its gradient fades where {output.layer} is surely wrong."
-    # The best answer by absolute error is the median: the commoner class, whatever the input.
-    worst = "medium" if loss == "mean_absolute_error" else "info"
-    return _Mismatch("classes-by-distance", text, {"loss": fix}, worst, "info")
-
-
-def _independent_units(output: Objective, loss: str) -> _Mismatch | None:
-    if loss not in _CATEGORICAL | _SPARSE or output.activation not in ("sigmoid", "hard_sigmoid"):
-        return None
-    text = f"{output.layer} is a {output.activation} under {loss}, which compares classes: a softmax says the same."
-    return _Mismatch("sigmoid-for-classes", text, {"activation": "softmax"}, "info", "info")

@@ -34,6 +34,8 @@ SCALES = Limit(
 )
 
 _CONSTANT = frozenset({"Zeros", "Ones", "Constant"})
+# Decades that a sigmoid takes from a signal by itself: its greatest slope is 1/4.
+_OF_SIGMOID = math.log10(4)
 _FULL = ("Dense", "Conv1D", "Conv2D", "Conv3D")
 _MOST = 300.0  # decades that a float can hold
 _BOUNDED = frozenset({"tanh", "sigmoid", "hard_sigmoid", "hard_tanh", "softsign", "softmax"})
@@ -46,8 +48,9 @@ def poor_initialization(log: RunLog) -> Finding | None:
     Measured: the norm of each hidden kernel before the first step. Its root mean square is compared with what the
     usual initializers give for its fans, from Glorot's or LeCun's for the larger fan to He's for the smaller; the
     factors outside that range are multiplied along the graph, from the inputs' own scale on, starting anew behind
-    a normalization. Kernels of one value keep all units of a layer alike for ever. A SimpleRNN without a bounded
-    activation multiplies by its recurrent kernel once per step of the sequence. The severity follows the harm.
+    a normalization. Where sigmoids take more from the signal than small weights do, the weights are a note. Kernels
+    of one value keep all units of a layer alike for ever. A SimpleRNN without a bounded activation multiplies by its
+    recurrent kernel once per step of the sequence. The severity follows the harm.
 
     Blind spot: within the range the fit of gain and activation is not judged (a deep sigmoid network fades with any
     of the usual initializers: that is `vanishing-gradient`); gated recurrent layers and attention are not looked at.
@@ -67,7 +70,7 @@ def poor_initialization(log: RunLog) -> Finding | None:
     deviation = {
         log.structure.variables[i].layer: _deviation(log.structure.variables[i], norms[i])
         for i in hidden
-        if np.isfinite(norms[i]) and norms[i] > 0
+        if np.isfinite(norms[i]) and norms[i] > 0 and not log.structure.is_normalized(log.structure.variables[i].layer)
     }
     return _faded_or_grown(log, deviation) if any(deviation.values()) else None
 
@@ -144,6 +147,8 @@ def _faded_or_grown(log: RunLog, deviation: dict[str, float]) -> Finding | None:
     else:
         return None
     worst = 10 ** max(abs(deviation[name]) for name in names)
+    sigmoids = sum(log.structure.effective_activation(name) in ("sigmoid", "hard_sigmoid") for name in names)
+    slight = kind == "too-small" and math.log10(factor) <= sigmoids * _OF_SIGMOID
     return _finding(
         log,
         names,
@@ -153,6 +158,7 @@ def _faded_or_grown(log: RunLog, deviation: dict[str, float]) -> Finding | None:
         (Evidence(limit.name, factor, "1", limit.value), Evidence("worst single layer", worst, "1")),
         0.9,
         {"factor": factor},
+        slight,
     )
 
 
@@ -192,10 +198,11 @@ def _finding(
     evidence: tuple[Evidence, ...],
     confidence: float,
     details: dict[str, float],
+    slight: bool = False,
 ) -> Finding:
     return Finding(
         rule="poor-initialization",
-        severity=harm(log) if "loss" in log else "medium",
+        severity="info" if slight else harm(log) if "loss" in log else "medium",
         summary=summary,
         layers=layers,
         first_step=int(log.steps[0]),

@@ -1,5 +1,6 @@
 """The rule `unscaled-inputs`."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -121,7 +122,7 @@ def _readers(structure: Structure, layer: Layer) -> Iterator[Layer]:
 
 
 def _is_raw(structure: Structure, layer: Layer) -> bool:
-    if any(part in layer.class_name for part in _ABSORBING):
+    if any(part in layer.class_name for part in _ABSORBING) or structure.is_normalized(layer.name):
         return False
     return any(v.is_kernel and v.layer.split("/")[0] == layer.name for v in structure.variables)
 
@@ -130,6 +131,8 @@ def _judge(facts: TensorFacts, rows: int, layers: tuple[str, ...]) -> _Found | N
     if facts.mean is None or facts.std is None or facts.minimum is None or facts.maximum is None:
         return None
     scale = max(facts.feature_std_maximum or 0.0, facts.feature_mean_maximum or 0.0)
+    if rows < FEWEST.value:  # one feature of one row is a value, no scale
+        scale = math.hypot(facts.mean, facts.std)
     span = f"from {facts.minimum:.3g} to {facts.maximum:.3g}"
     fix: dict[str, Any] = {"layer": "Normalization"}
     if scale >= LARGE.value:

@@ -5,6 +5,7 @@ import numpy as np
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding, power
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
+from kgrad.diagnosis.skill import harm
 from kgrad.log.run_log import RunLog
 
 DECADES = Limit(
@@ -51,7 +52,7 @@ def vanishing_gradient(log: RunLog) -> Finding | None:
     Measured: the medians of the kernels' gradient norms in windows, against depth, the output layer aside. The
     gradient vanishes where the logarithms fall steadily by some decades from the last hidden layer to the first.
     It is a disease only where it does harm: the first kernels move far less, relative to their size, than the
-    last, or the loss makes no progress. Otherwise (Adam rescales small gradients) it is a note.
+    last, or next to nothing is learned. Otherwise (Adam rescales small gradients) it is a note.
 
     Blind spot: fewer than three hidden kernels show no trend; a recurrent network's gradient through time is
     one number per kernel here, so its vanishing shows only as slow learning.
@@ -66,8 +67,8 @@ def vanishing_gradient(log: RunLog) -> Finding | None:
     first, end = signals.longest_run(sick)
     decades = float(np.median(trend.decades[sick]))
     ratio, progress = _starvation(log, columns), _progress(log)
-    harmed = (ratio is not None and ratio < STARVED.value) or (progress is not None and progress < NOT_LEARNED.value)
-    stuck = progress is None or progress < NOT_LEARNED.value
+    stuck = progress is None or harm(log) == "high"
+    harmed = (ratio is not None and ratio < STARVED.value) or (progress is not None and stuck)
     names = [log.structure.variables[column].layer for column in columns]
     starved = tuple(dict.fromkeys(names[: _starved_count(decades, len(names))]))
     evidence = [Evidence("decades lost from the last hidden kernel to the first", decades, "decades", DECADES.value)]

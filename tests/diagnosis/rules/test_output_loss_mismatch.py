@@ -53,6 +53,10 @@ SICK = [
     ("softmax", 2, "sparse_categorical_crossentropy", CLASSES, "labels-beyond-units", {"units": 3}),
     ("softmax", 3, "sparse_categorical_crossentropy", CLASSES / 255, "labels-not-whole", {}),
     ("softmax", 3, "mse", np.maximum(ONE_HOT, ONE_HOT[::-1]), "softmax-for-several", {"activation": "sigmoid"}),
+    ("sigmoid", 1, "cosine_similarity", BINARY, "one-unit-for-classes", {"activation": "sigmoid"}),
+    ("linear", 4, "mse", VALUES, "one-target-for-units", {"units": 1}),
+    ("linear", 4, "mse", VALUES[:, 0], "one-target-for-units", {"units": 1}),
+    ("sigmoid", 1, "mape", BINARY, "percentage-of-zero", {"loss": "mean_absolute_error"}),
     ("softmax", 3, "hinge", ONE_HOT, "hinge-on-probabilities", {"loss": "categorical_crossentropy"}),
 ]
 
@@ -102,6 +106,12 @@ def test_squared_errors_on_classes_are_a_note_where_they_learn():
     stuck = outcome(RULE, case("sigmoid", 1, "mse", BINARY)).finding
     median = outcome(RULE, case("sigmoid", 1, "mae", BINARY)).finding
     assert [learned.severity, stuck.severity, median.severity] == ["info", "info", "medium"]
+
+
+def test_a_linear_output_on_classes_is_a_note_that_names_the_activation_too():
+    finding = outcome(RULE, case("linear", 3, "mse", ONE_HOT)).finding
+    assert finding.severity == "info"
+    assert finding.details["fix"] == {"loss": "categorical_crossentropy", "activation": "softmax"}
 
 
 def test_sigmoids_under_a_categorical_loss_are_a_note():

@@ -57,7 +57,7 @@ def test_large_weights_grow_through_relu_and_saturate_tanh():
     assert tanh.details["factor"] == pytest.approx(2.0 / np.sqrt(2 / 64))
 
 
-@pytest.mark.parametrize("std", [0.01, 0.5])
+@pytest.mark.parametrize("std", [0.01, 0.5, 5.0])
 def test_normalization_between_the_layers_starts_anew(std):
     assert outcome(RULE, net(std, between=("BatchNormalization",))).status == "clear"
 
@@ -122,3 +122,10 @@ def test_a_recurrent_kernel_is_applied_once_per_step_of_the_sequence():
 def test_a_run_recorded_from_later_on_is_not_applicable():
     log = net(0.01)
     assert outcome(RULE, replace(log, steps=log.steps + 5)).status == "not applicable"
+
+
+def test_weights_that_take_less_than_the_sigmoids_do_are_a_note():
+    """64 units: 0.05 takes a factor of 2.5 a layer, a sigmoid one of 4; 0.01 takes 12.5."""
+    assert outcome(RULE, net(0.05, activation="sigmoid")).finding.severity == "info"
+    assert outcome(RULE, net(0.05, activation="tanh")).finding.severity == "high"
+    assert outcome(RULE, net(0.01, activation="sigmoid")).finding.severity == "high"

@@ -60,3 +60,9 @@ def test_layers_without_flat_ends_are_not_looked_at():
 
 def test_without_activations_it_is_not_applicable():
     assert outcome(RULE, deep(activation="tanh")).status == "not applicable"
+
+
+def test_the_first_part_of_a_run_knows_nothing_of_the_rest():
+    late = case([0.1, 0.1, 0.1, 0.1, 0.9, 0.9, 0.9])
+    assert outcome(RULE, late).status == "found"
+    assert outcome(RULE, late.only(steps=slice(0, 60))).status == "clear"

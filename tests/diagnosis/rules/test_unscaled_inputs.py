@@ -114,3 +114,15 @@ def test_a_weight_on_the_loss_changes_no_skill(weights):
 def test_the_size_of_a_summed_loss_is_not_known():
     summed = {"class_name": "SparseCategoricalCrossentropy", "config": {"reduction": "sum"}}
     assert skill(case(PIXELS, loss=summed)) is None
+
+
+@pytest.mark.parametrize(("steps", "severity"), [(40, "medium"), (100, "medium"), (200, "high")])
+def test_nothing_learned_so_far_is_not_grave_at_once(steps, severity):
+    log = case(PIXELS, curve=np.full(steps, 1.1))
+    log = replace(log, info={**log.info, "fit": {"epochs": 10, "steps_per_epoch": 100}})
+    assert outcome(RULE, log).finding.severity == severity
+
+
+def test_a_normalization_behind_the_first_layer_takes_the_scale():
+    log = case(PIXELS, "Conv2D", "BatchNormalization", "Flatten")
+    assert outcome(RULE, log).status == "clear"
