@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from kgrad.errors import KgradError
     from kgrad.log.reader import read_run
     from kgrad.log.run_log import RunLog
+    from kgrad.treatment.treat import treat
+    from kgrad.treatment.treatment import Treatment
+    from kgrad.treatment.trial import Trial, trial
     from kgrad.workflow import Examination, examine, export, render, write_comparison, write_report
 
 _HOMES = {
@@ -27,12 +30,16 @@ _HOMES = {
     "GradientRecorder": "kgrad.capture.recorder",
     "KgradError": "kgrad.errors",
     "RunLog": "kgrad.log.run_log",
+    "Treatment": "kgrad.treatment",
+    "Trial": "kgrad.treatment",
     "compare": "kgrad.comparison",
     "diagnose": "kgrad.diagnosis",
     "examine": "kgrad.workflow",
     "export": "kgrad.workflow",
     "read_run": "kgrad.log.reader",
     "render": "kgrad.workflow",
+    "treat": "kgrad.treatment",
+    "trial": "kgrad.treatment",
     "write_comparison": "kgrad.workflow",
     "write_report": "kgrad.workflow",
 }
@@ -45,6 +52,8 @@ __all__ = [
     "GradientRecorder",
     "KgradError",
     "RunLog",
+    "Treatment",
+    "Trial",
     "__version__",
     "compare",
     "diagnose",
@@ -52,6 +61,8 @@ __all__ = [
     "export",
     "read_run",
     "render",
+    "treat",
+    "trial",
     "write_comparison",
     "write_report",
 ]
