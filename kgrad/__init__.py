@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from kgrad.errors import KgradError
     from kgrad.log.reader import read_run
     from kgrad.log.run_log import RunLog
-    from kgrad.treatment import trial
+    from kgrad.treatment.treat import treat
+    from kgrad.treatment.treatment import Treatment
+    from kgrad.treatment.trial import Trial, trial
     from kgrad.workflow import Examination, examine, export, render, write_comparison, write_report
 
 _HOMES = {
@@ -28,12 +30,15 @@ _HOMES = {
     "GradientRecorder": "kgrad.capture.recorder",
     "KgradError": "kgrad.errors",
     "RunLog": "kgrad.log.run_log",
+    "Treatment": "kgrad.treatment",
+    "Trial": "kgrad.treatment",
     "compare": "kgrad.comparison",
     "diagnose": "kgrad.diagnosis",
     "examine": "kgrad.workflow",
     "export": "kgrad.workflow",
     "read_run": "kgrad.log.reader",
     "render": "kgrad.workflow",
+    "treat": "kgrad.treatment",
     "trial": "kgrad.treatment",
     "write_comparison": "kgrad.workflow",
     "write_report": "kgrad.workflow",
@@ -47,6 +52,8 @@ __all__ = [
     "GradientRecorder",
     "KgradError",
     "RunLog",
+    "Treatment",
+    "Trial",
     "__version__",
     "compare",
     "diagnose",
@@ -54,6 +61,7 @@ __all__ = [
     "export",
     "read_run",
     "render",
+    "treat",
     "trial",
     "write_comparison",
     "write_report",

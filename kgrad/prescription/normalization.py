@@ -41,4 +41,5 @@ def prescribe_normalization(log: RunLog, finding: Finding) -> Prescription | Non
         ),
         finding=finding.rule,
         evidence=finding.evidence[:1],
+        settings={"layer": "BatchNormalization", "place": "before the activation"},
     )

@@ -8,6 +8,8 @@ from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import layer_code
 from kgrad.prescription.prescription import Prescription
 
+_SETTINGS = ("activation", "units", "loss", "from_logits", "remove")
+
 
 def prescribe_output(log: RunLog, finding: Finding) -> Prescription | None:
     """The output activation, units and loss that the targets call for.
@@ -21,9 +23,9 @@ def prescribe_output(log: RunLog, finding: Finding) -> Prescription | None:
     layer = next((each for each in log.structure.layers if each.name == name), None)
     if layer is None or not fix.keys() & {"activation", "units", "loss", "from_logits", "targets", "remove"}:
         return None
-    settings: dict[str, Any] = {key: fix[key] for key in ("activation", "units", "loss", "from_logits") if key in fix}
+    settings: dict[str, Any] = {key: fix[key] for key in _SETTINGS if key in fix}
     present: dict[str, Any] = {"activation": finding.details.get("activation"), "loss": finding.details.get("loss")}
-    present |= {"units": layer.units, "from_logits": not fix.get("from_logits", False)}
+    present |= {"remove": None, "units": layer.units, "from_logits": not fix.get("from_logits", False)}
     return Prescription(
         knob="output",
         target=(name,),

@@ -2,15 +2,18 @@
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 from kgrad.prescription.prescription import Prescription
 from kgrad.treatment.compiling import compile_like
-from kgrad.treatment.copying import Copy, fresh_copy, kept_randomness
+from kgrad.treatment.copying import Copy, fresh_copy, kept_randomness, through_config
 from kgrad.treatment.errors import TreatmentError
+from kgrad.treatment.knobs import plan_of
 from kgrad.treatment.places import is_graph
-from kgrad.treatment.plan import Plan, plan_of
+from kgrad.treatment.plan import Plan
+from kgrad.treatment.rewiring import rewired
 
 
 def apply(
@@ -19,6 +22,7 @@ def apply(
     *,
     seed: int | None = None,
     keep_weights: bool = False,
+    x: Any = None,
 ) -> keras.Model:
     """A new model, compiled and freshly initialized, with the changes made; the given one is not touched.
 
@@ -32,6 +36,7 @@ def apply(
         prescriptions: what to change; none makes a plain copy.
         seed: of the new weights; by default drawn, as Keras does, from Python's `random`.
         keep_weights: give layers that are not changed the present weights of the model instead of new ones.
+        x: inputs, or a dataset, for the one change that needs some: a `Normalization` in front.
 
     Raises:
         TreatmentError: a prescription cannot be applied as a whole; the message says why. Nothing is changed.
@@ -42,15 +47,16 @@ def apply(
     with kept_randomness():  # whoever makes an initializer, a layer or an optimizer may draw
         plan = plan_of(model, chosen)
         copy = _copied(model, plan, own_seed, _code(chosen))
-        compile_like(model, copy.model, plan)
-    if keep_weights:
-        _keep_weights(copy, plan)
-    return copy.model
+        if keep_weights:
+            _keep_weights(copy, plan)
+        treated = through_config(rewired(copy.model, plan, x)) if plan.rewires else copy.model
+        compile_like(model, treated, plan)
+    return treated
 
 
 def _copied(model: keras.Model, plan: Plan, seed: int, code: str) -> Copy:
     try:
-        return fresh_copy(model, plan.layers, plan.places, seed)
+        return fresh_copy(model, plan.layers, plan.places, seed, plan.classes)
     except TreatmentError as error:
         raise TreatmentError(f"{error}\nMake the change by hand:\n{code}" if code else str(error)) from error
 
@@ -60,7 +66,7 @@ def _code(prescriptions: tuple[Prescription, ...]) -> str:
 
 
 def _keep_weights(copy: Copy, plan: Plan) -> None:
-    changed = {id(plan.places[path].holder) for path in plan.layers}
+    changed = {id(plan.places[path].holder) for path in (*plan.layers, *plan.classes)}
     for layer, own in copy.pairs:
         if id(layer) not in changed and isinstance(layer, keras.layers.Layer):  # an operation has no weights
             own.set_weights(layer.get_weights())

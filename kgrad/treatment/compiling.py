@@ -39,9 +39,22 @@ def _optimizer(optimizer: Any, plan: Plan) -> Any:
         return _other(plan)
     _check(optimizer, config, plan.optimizer)
     try:
-        return type(optimizer).from_config({**config, **plan.optimizer})
+        return type(optimizer).from_config(_scaled({**config, **plan.optimizer}, optimizer, plan))
     except (TypeError, ValueError) as error:
         raise TreatmentError(f"The optimizer cannot be made anew: {error}") from error
+
+
+def _scaled(config: dict[str, Any], optimizer: Any, plan: Plan) -> dict[str, Any]:
+    """The settings for outputs brought to the scale of the targets, whose loss is the square of it times as large."""
+    factor = plan.output_scale[0] ** 2 if plan.output_scale is not None else 1.0
+    for name in ("clipnorm", "global_clipnorm", "clipvalue"):
+        if config.get(name) is not None:
+            config[name] *= factor
+    if factor != 1 and type(optimizer) is keras.optimizers.SGD:
+        if not isinstance(config["learning_rate"], (int, float)):
+            raise TreatmentError("Standardise the targets by hand: the learning rate follows a schedule.")
+        config["learning_rate"] /= factor
+    return config
 
 
 def _other(plan: Plan) -> Any:

@@ -30,7 +30,13 @@ class Copy:
     pairs: tuple[tuple[Any, Any], ...]
 
 
-def fresh_copy(model: keras.Model, changes: Changes, places: dict[str, Place], seed: int) -> Copy:
+def fresh_copy(
+    model: keras.Model,
+    changes: Changes,
+    places: dict[str, Place],
+    seed: int,
+    classes: Mapping[str, str] | None = None,
+) -> Copy:
     """A new model with new weights; layers that several parts of the model share stay shared.
 
     Each layer is initialized from the seed and its own place in the model, so a change of one layer leaves the
@@ -41,6 +47,7 @@ def fresh_copy(model: keras.Model, changes: Changes, places: dict[str, Place], s
         changes: layer name -> argument -> value as in the layer's configuration.
         places: where the named layers lie.
         seed: of the initial weights.
+        classes: layer name -> name of the class of Keras that takes its place.
 
     Raises:
         TreatmentError: Keras cannot rebuild the model, or the rebuilt one does not hold the changes.
@@ -50,19 +57,47 @@ def fresh_copy(model: keras.Model, changes: Changes, places: dict[str, Place], s
     def clone(layer: Any) -> Any:
         _seed(f"{seed}/{len(pairs)}")
         inside = {path: change for path, change in changes.items() if places[path].holder is layer}
-        pairs.append((layer, _rebuilt(layer, inside, places)))
+        other = next((kind for path, kind in (classes or {}).items() if places[path].layer is layer), None)
+        pairs.append((layer, _rebuilt(layer if other is None else _other(layer, other), inside, places)))
         return pairs[-1][1]
 
-    # The layers are the user's own and in memory already, so a Lambda among them brings in nothing foreign.
-    scope = keras.saving.custom_object_scope(_own_objects(model))
-    with warnings.catch_warnings(), scope, SafeModeScope(False):
-        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")
+    with _own_scope(model):
         try:
             copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
         except Exception as error:  # custom layers can raise anything
             raise TreatmentError(f"Keras cannot rebuild {model.name!r} from its configuration: {error}") from error
-    _check(model, copy, changes)
+    _check(model, copy, changes, bool(classes))
     return Copy(copy, tuple(pairs))
+
+
+def through_config(model: keras.Model) -> keras.Model:
+    """The same model from its own configuration, with the same weights: its layers are nodes of one graph only."""
+    with _own_scope(model):
+        try:
+            again = type(model).from_config(model.get_config())
+        except Exception as error:  # custom layers can raise anything
+            raise TreatmentError(f"Keras cannot rebuild {model.name!r} from its configuration: {error}") from error
+    again.set_weights(model.get_weights())
+    return again
+
+
+@contextmanager
+def _own_scope(model: keras.Model) -> Iterator[None]:
+    """Knows the user's own classes; a Lambda is in memory already, so it brings in nothing foreign."""
+    scope = keras.saving.custom_object_scope(_own_objects(model))
+    with warnings.catch_warnings(), scope, SafeModeScope(False):
+        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")
+        yield
+
+
+def _other(layer: Any, class_name: str) -> Any:
+    """A layer of another class with all that its configuration shares with that of the given one.
+
+    Initializers of the recurrence and what a plain cell's activation was chosen for are the new class's own.
+    """
+    kind = getattr(keras.layers, class_name)
+    shared = kind(1).get_config().keys() - {"activation", "recurrent_initializer", "recurrent_activation"}
+    return kind(**{name: value for name, value in layer.get_config().items() if name in shared})
 
 
 def _rebuilt(layer: Any, changes: Changes, places: dict[str, Place]) -> Any:
@@ -99,15 +134,14 @@ def _entries(value: Any) -> Iterator[dict[str, Any]]:
             yield from _entries(entry)
 
 
-def _check(model: keras.Model, copy: keras.Model, changes: Changes) -> None:
+def _check(model: keras.Model, copy: keras.Model, changes: Changes, other_classes: bool) -> None:
     """Refuses a copy that lost something: a class of model, a weight, or one of the changes."""
     if _models(model) != _models(copy):
         raise TreatmentError(
             f"Keras rebuilds {model.name!r} as a plain {type(copy).__name__}, without what its own class adds. "
             "Let its class take the arguments of keras.Model: (inputs, outputs, name)."
         )
-    resized = any("units" in arguments for arguments in changes.values())
-    if len(_shapes(model)) != len(_shapes(copy)) if resized else _shapes(model) != _shapes(copy):
+    if _weights_differ(model, copy, changes, other_classes):
         raise TreatmentError(f"The configuration of {model.name!r} does not tell all of its weights.")
     places = places_of(copy)
     for path, arguments in changes.items():
@@ -116,6 +150,14 @@ def _check(model: keras.Model, copy: keras.Model, changes: Changes) -> None:
         missed = [name for name, value in arguments.items() if config.get(name) != value]
         if missed:
             raise TreatmentError(f"Layer {path!r} does not take {', '.join(missed)} from its configuration.")
+
+
+def _weights_differ(model: keras.Model, copy: keras.Model, changes: Changes, other_classes: bool) -> bool:
+    """Whether the copy has other weights than it should: as many, less the biases that are taken out."""
+    without_bias = sum(arguments.get("use_bias") is False for arguments in changes.values())
+    if other_classes or without_bias or any("units" in arguments for arguments in changes.values()):
+        return len(_shapes(model)) != len(_shapes(copy)) + without_bias
+    return _shapes(model) != _shapes(copy)
 
 
 def _shapes(model: keras.Model) -> list[tuple[int, ...]]:

@@ -93,7 +93,7 @@ def dry_run(
         TreatmentError: the prescriptions cannot be applied, or there are no rows.
     """
     batch = probe_batch(x, y, _ROWS)
-    before, after = (depth_profile(apply(model, each, seed=seed), batch) for each in ((), prescriptions))
+    before, after = (depth_profile(apply(model, each, seed=seed, x=x), batch) for each in ((), prescriptions))
     return DryRun(
         tuple(
             LayerChange(
@@ -104,6 +104,7 @@ def dry_run(
                 after[path].activation_std,
             )
             for path in before
+            if path in after
         ),
         seed,
     )

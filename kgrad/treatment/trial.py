@@ -129,7 +129,7 @@ def trial(
         pairs = []
         for place, seed in enumerate(numbers):
             share = (until - time.monotonic()) / (len(numbers) - place)
-            models = [apply(model, each, seed=seed) for each in ((), chosen)]
+            models = [apply(model, each, seed=seed, x=x) for each in ((), chosen)]
             batches = endless(x, y, batch_size, seed)
             both = train_side_by_side(models, batches, fixed, steps, share, lambda: bar.advance(task))
             pairs.append(Pair(seed, len(both[0].batch_losses), *both))

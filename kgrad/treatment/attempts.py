@@ -1,0 +1,150 @@
+"""Which changes are tried, and what short trainings from common starts say of them."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import keras
+
+from kgrad.prescription.prescription import Prescription
+from kgrad.treatment.apply import apply
+from kgrad.treatment.batches import endless
+from kgrad.treatment.errors import TreatmentError
+from kgrad.treatment.interval import paired_interval
+from kgrad.treatment.measure import Measure, badness, same_loss
+from kgrad.treatment.treatment import Attempt
+from kgrad.treatment.verdict import verdict_of
+
+Change = tuple[Prescription, ...]
+NO_CHANGE: Change = ()
+
+# After the first seed only so many go on; the others are not worth the steps.
+_FINALISTS = 2
+_SEEDS = 3
+
+
+@dataclass
+class Tried:
+    """One change in the making of its verdict."""
+
+    change: Change
+    verdict: str = "behind"
+    problem: str = ""
+    pairs: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def promise(self) -> float:
+        """The measure of the changed model over that of the unchanged one; less is better."""
+        before, after = self.pairs[-1]
+        return after / max(before, 1e-30) if math.isfinite(after) and math.isfinite(before) else after
+
+
+def changes_of(prescriptions: Sequence[Prescription], most: int) -> list[Change]:
+    """What to try: the first answer to each cause together where there are several, then each by itself.
+
+    Args:
+        prescriptions: the best first.
+        most: how many changes at most.
+    """
+    firsts = {each.finding: each for each in reversed(prescriptions)}
+    together = tuple(each for each in prescriptions if firsts[each.finding] is each)
+    singles = [(each,) for each in prescriptions]
+    joined = [together] if len(together) > 1 else []
+    pairs = [tuple(prescriptions[:2])] if len(prescriptions) > 1 and len(together) < 2 else []
+    return [*singles[:1], *joined, *singles[1:], *pairs][:most]
+
+
+def words(change: Change) -> tuple[str, ...]:
+    """Each prescription of a change in a few words."""
+    return tuple(f"{each.knob.replace('_', ' ')}: {each.after}" for each in change)
+
+
+def attempt(
+    model: keras.Model,
+    changes: Sequence[Change],
+    data: tuple[Any, Any],
+    measure: Measure,
+    steps: int,
+    batch_size: int,
+    seed: int,
+    advance: Callable[[int], None],
+) -> list[Attempt]:
+    """Trains the unchanged model and the changed ones from the same seeds on the same batches.
+
+    All are trained with the first seed, and those that did best with two more, which give the interval.
+
+    Args:
+        model: the model that is sick.
+        changes: what to try.
+        data: `(x, y)` as `fit` takes them.
+        measure: by what to judge.
+        steps: training steps of each model and seed.
+        batch_size: rows per batch, for arrays.
+        seed: the first one.
+        advance: called with the training steps taken.
+    """
+    tried = [Tried(change) for change in changes]
+    running = tried
+    for number in range(_SEEDS):
+        running = _one_seed(model, running, data, measure, steps, batch_size, seed + number, advance)
+        if number == 0:
+            running = sorted(running, key=lambda each: each.promise)[:_FINALISTS]
+    return [_concluded(each) for each in tried]
+
+
+def _one_seed(
+    model: keras.Model,
+    running: Sequence[Tried],
+    data: tuple[Any, Any],
+    measure: Measure,
+    steps: int,
+    batch_size: int,
+    seed: int,
+    advance: Callable[[int], None],
+) -> list[Tried]:
+    """Adds one pair to each; returns those that can go on."""
+    models = {}
+    for each in running:
+        try:
+            models[id(each)] = apply(model, each.change, seed=seed, x=data[0])
+        except TreatmentError as error:
+            each.verdict, each.problem = "not applied", str(error)
+    if not models:
+        return []
+    plain = apply(model, (), seed=seed)
+    for one in (plain, *models.values()):
+        one.steps_per_execution = 1
+        for batch in islice(endless(*data, batch_size, seed), steps):
+            one.train_on_batch(*batch)
+        advance(steps)
+    before = measure.of(plain)
+    going = []
+    for each in running:
+        if id(each) not in models:
+            continue
+        same = same_loss(plain, models[id(each)])
+        unchanged, changed = badness(before, same), badness(measure.of(models[id(each)]), same)
+        if unchanged is None or changed is None:
+            each.verdict = "not comparable"
+            each.problem = "Its loss is another and the targets are no classes: there is nothing to compare it by."
+        else:
+            each.pairs.append((unchanged, changed))
+            going.append(each)
+    return going
+
+
+def _concluded(tried: Tried) -> Attempt:
+    code = "\n".join(each.code for each in tried.change)
+    common = (words(tried.change), code, tried.change[0].why, tuple(each.finding for each in tried.change))
+    known = tried.pairs
+    if not known:
+        return Attempt(*common, tried.verdict, note=tried.problem.split("\n")[0])
+    worst = max((value for pair in known for value in pair if math.isfinite(value)), default=0.0)
+    finite = [tuple(value if math.isfinite(value) else worst for value in pair) for pair in known]
+    gap = paired_interval([after - before for before, after in finite])
+    verdict = tried.verdict if gap is None else verdict_of(gap, sum(before for before, _ in finite) / len(finite))
+    if all(math.isfinite(before) and not math.isfinite(after) for before, after in known):
+        verdict = "harmful"
+    return Attempt(*common, verdict, tuple(a for a, _ in known), tuple(b for _, b in known), gap)

@@ -1,0 +1,103 @@
+"""One number by which models with different losses and penalties are compared on the same rows."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from kgrad.treatment.batches import Batch
+
+# More distinct whole numbers than this are counts or amounts, not classes.
+_MOST_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good a model is on the measured rows.
+
+    Attributes:
+        loss: the loss that the given model was compiled with, of this model's predictions, without penalties;
+            infinite where it is not finite; `None` where the predictions have another shape or meaning.
+        accuracy: share of rows whose class is right; `None` where the targets are no classes.
+    """
+
+    loss: float | None
+    accuracy: float | None
+
+
+class Measure:
+    """Measures models on fixed rows by the loss of the given model and by accuracy.
+
+    Args:
+        model: the compiled model that was given.
+        batches: what all are measured on.
+    """
+
+    def __init__(self, model: keras.Model, batches: Sequence[Batch]) -> None:
+        self._model = model
+        self._batches = batches
+        self._shape = tuple(model.outputs[0].shape[1:])
+        self._logits = _takes_logits(model)
+
+    def of(self, model: keras.Model) -> Score:
+        """The score of a model that takes the same rows."""
+        rows = [len(keras.tree.flatten(batch[0])[0]) for batch in self._batches]
+        predicted = [model.predict_on_batch(batch[0]) for batch in self._batches]
+        same = tuple(model.outputs[0].shape[1:]) == self._shape and _takes_logits(model) == self._logits
+        loss = None
+        if same:
+            losses = [
+                float(self._model._compile_loss(y, out, weight))
+                for (_, y, weight), out in zip(self._batches, predicted, strict=True)
+            ]
+            loss = float(np.average(losses, weights=rows))
+            loss = loss if math.isfinite(loss) else math.inf
+        return Score(loss, _accuracy(self._batches, predicted, _takes_logits(model)))
+
+
+def badness(score: Score, same_loss: bool) -> float | None:
+    """What is compared, less being better: the loss, or the error rate where the loss itself was changed.
+
+    >>> badness(Score(0.5, 0.75), True), badness(Score(0.5, 0.75), False), badness(Score(None, None), False)
+    (0.5, 0.25, None)
+    """
+    if same_loss or score.accuracy is None:
+        return score.loss
+    return 1 - score.accuracy
+
+
+def same_loss(one: keras.Model, other: keras.Model) -> bool:
+    """Whether both are compiled with the same loss."""
+    return _name(one.loss) == _name(other.loss) and _takes_logits(one) == _takes_logits(other)
+
+
+def _name(loss: Any) -> str:
+    return str(loss) if not callable(loss) else str(getattr(loss, "name", getattr(loss, "__name__", loss)))
+
+
+def _takes_logits(model: keras.Model) -> bool:
+    return isinstance(model.loss, keras.losses.Loss) and bool(model.loss.get_config().get("from_logits"))
+
+
+def _accuracy(batches: Sequence[Batch], predicted: Sequence[Any], logits: bool) -> float | None:
+    """Share of right classes; `None` for several outputs and for targets that are no classes."""
+    if not all(isinstance(out, np.ndarray) for out in predicted) or any(batch[1] is None for batch in batches):
+        return None
+    truth = np.concatenate([np.asarray(batch[1]) for batch in batches])
+    out = np.concatenate([np.asarray(each) for each in predicted])
+    if truth.ndim > 1 and truth.shape[-1] > 1:
+        one_hot = out.shape == truth.shape and set(np.unique(truth)) <= {0, 1} and (truth.sum(axis=-1) == 1).all()
+        return float(np.mean(out.argmax(-1) == truth.argmax(-1))) if one_hot else None
+    classes = np.unique(truth)
+    truth = truth.reshape(truth.shape[:-1]) if truth.ndim > 1 else truth
+    if (classes != np.round(classes)).any() or len(classes) > min(_MOST_CLASSES, len(truth) / 4):
+        return None
+    if out.shape[-1] > 1:
+        return float(np.mean(out.argmax(-1) == truth)) if out.shape[:-1] == truth.shape and classes[0] >= 0 else None
+    if len(classes) != 2 or out.shape[:-1] != truth.shape:
+        return None
+    middle = 0.0 if logits else float(classes.mean())
+    return float(np.mean((out[..., 0] > middle) == (truth == classes[1])))

@@ -1,0 +1,125 @@
+"""What a treatment did, for people and for the page."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kgrad.log.strict_json import strict
+from kgrad.treatment.interval import Interval
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One prescription, or several together, in a short trial.
+
+    Attributes:
+        prescriptions: each in a few words.
+        code: what to paste.
+        why: the first one's reason.
+        findings: the rules that they answer.
+        verdict: `"proven"`, `"no effect"`, `"harmful"`, `"behind"` (left out after the first seed), `"not applied"`,
+            or `"not comparable"`.
+        unchanged: the measure of the unchanged model at the end, for each seed.
+        changed: the same of the changed one.
+        difference: changed minus unchanged over the seeds, with its interval; `None` for one seed.
+        note: why it was not applied, or what the measure is.
+    """
+
+    prescriptions: tuple[str, ...]
+    code: str
+    why: str
+    findings: tuple[str, ...]
+    verdict: str
+    unchanged: tuple[float, ...] = ()
+    changed: tuple[float, ...] = ()
+    difference: Interval | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One training under watch, and what was tried because of it.
+
+    Attributes:
+        verdict: the diagnosis in one sentence.
+        findings: the diseases of the run: rule, severity and sentence, the first cause first.
+        steps: training steps under watch.
+        loss: the measured loss after it; `None` where it cannot be compared with that of the given model.
+        accuracy: the accuracy after it, `None` where the targets are no classes.
+        adopted: whether the model of this round is better than the best one before.
+        attempts: what was tried.
+        kept: the prescriptions that the next round trains with, in words; empty where none.
+        reason: why these.
+        trial_steps: training steps that the attempts took, of all models together.
+    """
+
+    verdict: str
+    findings: tuple[tuple[str, str, str], ...]
+    steps: int
+    loss: float | None
+    accuracy: float | None
+    adopted: bool
+    attempts: tuple[Attempt, ...] = ()
+    kept: tuple[str, ...] = ()
+    reason: str = ""
+    trial_steps: int = 0
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """The story of one `kgrad.treat`.
+
+    Attributes:
+        rounds: the trainings in order.
+        outcome: `"healthy"` (it was, or is now), `"better"` (still sick, but better than before) or `"unchanged"`.
+        loss_given: measured loss of the model as it was given, `None` where it cannot be measured.
+        accuracy_given: its accuracy.
+        loss: measured loss of the model that is returned.
+        accuracy: its accuracy.
+        measured_on: `"validation data"` or `"training data"`.
+        steps: training steps of all models together.
+        budget: how many were allowed.
+        changes: what the returned model differs in, in words.
+        code: the same to paste.
+    """
+
+    rounds: tuple[Round, ...]
+    outcome: str
+    loss_given: float | None
+    accuracy_given: float | None
+    loss: float | None
+    accuracy: float | None
+    measured_on: str
+    steps: int
+    budget: int
+    changes: tuple[str, ...]
+    code: str
+
+    @property
+    def summary(self) -> str:
+        """What was wrong, what was kept and what it did, on one line."""
+        wrong = self.rounds[0].findings[0][0].replace("-", " ") if self.rounds[0].findings else "nothing"
+        parts = [f"{self.outcome}: {wrong} found", f"{'; '.join(self.changes) or 'no change'}"]
+        first = self.rounds[0]
+        if first.loss is not None and self.loss is not None:
+            parts.append(f"loss {first.loss:.3g} → {self.loss:.3g}")
+        if first.accuracy is not None and self.accuracy is not None:
+            parts.append(f"accuracy {100 * first.accuracy:.1f} % → {100 * self.accuracy:.1f} %")
+        return f"{'; '.join(parts)} on {self.measured_on}; {self.steps:,} of {self.budget:,} steps"
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """The treatment as plain JSON types; what is not finite is `None`."""
+        return dict(strict({**asdict(self), "summary": self.summary}))
+
+    def write_report(self, place: str | os.PathLike[str]) -> Path:
+        """Writes the story as one HTML page and returns where.
+
+        Raises:
+            KgradError: the file cannot be written.
+        """
+        from kgrad.reporters.treatment_page import render_treatment_html
+        from kgrad.workflow import write_text
+
+        return write_text(place, render_treatment_html(self.to_dict()))

@@ -1,0 +1,114 @@
+"""`treat` heals what can be healed, tells what it did, and never returns something worse."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import kgrad
+from kgrad.treatment import TreatmentError
+from kgrad.treatment.attempts import changes_of
+from kgrad.treatment.measure import Measure, badness
+
+from .patients import nested, prescription, rate, relu
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(256, 6)).astype("float32")
+CLASSES = (X[:, 0] + X[:, 1] > 0).astype("int64")
+
+
+def network(*middle, rate=0.1, loss="sparse_categorical_crossentropy", out=None):
+    model = keras.Sequential([keras.Input((6,)), *middle, out or layers.Dense(2, activation="softmax", name="out")])
+    model.compile(keras.optimizers.SGD(rate), loss, metrics=["accuracy"])
+    return model
+
+
+def blown_up():
+    """Weights a hundred times too large."""
+    large = keras.initializers.RandomNormal(stddev=40.0, seed=1)
+    return network(*(layers.Dense(16, activation="relu", kernel_initializer=large, name=f"h{i}") for i in range(3)))
+
+
+FIT = {"epochs": 8, "batch_size": 16, "validation_split": 0.25, "progress": False}
+
+
+@pytest.mark.slow
+def test_what_explodes_is_healed_and_the_story_is_told(tmp_path):
+    sick = blown_up()
+    before = [np.array(weight) for weight in sick.weights]
+    healed, story = kgrad.treat(sick, X, CLASSES, **FIT)
+    assert all(np.array_equal(a, b) for a, b in zip(before, sick.weights, strict=True))
+    assert story.measured_on == "validation data"
+    assert story.rounds[0].findings
+    assert story.changes
+    assert story.steps <= story.budget
+    assert story.accuracy > 0.85
+    held = healed.evaluate(X[192:], CLASSES[192:], verbose=0, return_dict=True)
+    assert held["accuracy"] == pytest.approx(story.accuracy)
+    json.dumps(story.to_dict(), allow_nan=False)
+    page = story.write_report(tmp_path / "treatment.html").read_text()
+    assert story.changes[0].split(":")[0] in page
+    assert "http" not in page.split("</style>")[1]
+
+
+@pytest.mark.slow
+def test_what_is_healthy_is_only_trained():
+    _, story = kgrad.treat(network(layers.Dense(16, activation="relu")), X, CLASSES, **FIT)
+    assert not story.changes
+    assert len(story.rounds) == 1
+    assert story.steps == 8 * 12
+    assert story.loss < story.loss_given
+
+
+@pytest.mark.slow
+def test_a_good_model_is_not_made_worse():
+    good = network(layers.Dense(16, activation="relu"))
+    good.fit(X[:192], CLASSES[:192], epochs=60, verbose=0)
+    good.optimizer.learning_rate = 300.0
+    healed, story = kgrad.treat(good, X, CLASSES, **{**FIT, "budget": 100})
+    assert story.loss <= story.loss_given
+    assert healed.evaluate(X[192:], CLASSES[192:], verbose=0)[0] == pytest.approx(story.loss, rel=1e-4)
+
+
+def test_a_model_of_several_outputs_is_refused():
+    inputs = keras.Input((6,))
+    two = keras.Model(inputs, [layers.Dense(1)(inputs), layers.Dense(1)(inputs)])
+    two.compile("sgd", ["mse", "mse"])
+    with pytest.raises(TreatmentError, match="outputs"):
+        kgrad.treat(two, X, [CLASSES, CLASSES], progress=False)
+
+
+def test_the_first_answers_to_several_causes_are_tried_together():
+    first, second = relu("a"), rate(0.5)
+    other = prescription("clipping", clipnorm=1.0)
+    object.__setattr__(other, "finding", "another-rule")
+    tried = changes_of([first, second, other], 9)
+    assert tried == [(first,), (first, other), (second,), (other,)]
+    assert changes_of([first, second], 9) == [(first,), (second,), (first, second)]
+    assert changes_of([], 9) == []
+
+
+def test_models_with_other_losses_are_compared_by_their_errors():
+    one = network(out=layers.Dense(1, name="out"), loss="mse")
+    measure = Measure(one, [(X, CLASSES.astype("float32")[:, None], None)])
+    plain, classes = measure.of(one), measure.of(network())
+    assert plain.loss == pytest.approx(float(np.mean((one.predict(X, verbose=0)[:, 0] - CLASSES) ** 2)), rel=1e-4)
+    assert classes.loss is None
+    assert badness(classes, False) == 1 - classes.accuracy
+    values = Measure(one, [(X, X[:, :1], None)])
+    assert values.of(one).accuracy is None
+    assert badness(values.of(network()), False) is None
+
+
+def test_a_penalty_is_not_part_of_what_is_compared():
+    model = network(layers.Dense(4, kernel_regularizer=keras.regularizers.L2(100.0)))
+    score = Measure(model, [(X, CLASSES, None)]).of(model)
+    assert score.loss < 10 < model.evaluate(X, CLASSES, verbose=0)[0]
+
+
+def test_nested_models_have_a_measure():
+    model = nested()
+    batch = ({"left": X, "right": X}, np.zeros((256, 3), "float32"), None)
+    assert Measure(model, [batch]).of(model).loss > 0
