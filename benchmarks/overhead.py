@@ -25,8 +25,9 @@ The second table holds what the ratios leave out:
     - moved by the step: P * (2 weights read forward and backward + 2 gradient written and read + 2 s slots read and
       written + 2 weights read and written by the update) + A * (2 written and read forward + 1 read backward
       + 2 its gradient written and read).
-  An estimate by counting: caches and fused operations move less, temporary copies more. Of a layer that computes in
-  steps inside (LSTM) only the output counts. Small models lie far above it: there the launch of operations counts.
+  An estimate by counting: caches and fused operations move less, temporary copies more. Of a layer that keeps
+  more inside (LSTM, attention) only the output counts. Small models lie far above it: there the launch of operations
+  counts.
 * Curvature: one `Probe.curvature()` on one batch, CPU time over that of a plain step, second call.
 """
 
