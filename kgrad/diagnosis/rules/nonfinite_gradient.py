@@ -35,8 +35,8 @@ def nonfinite_gradient(log: RunLog) -> Finding | None:
     """Gradients are NaN or infinite: the update destroys the weights, and nothing after it means anything.
 
     Measured: the count of elements that are not finite, per variable and step. Steps that a loss-scale optimizer
-    skipped do no harm and count only where there are many of them after its first search for a scale. The layer nearest the output among those that
-    broke first is named, since the gradient arrives there first.
+    skipped do no harm and count only where there are many of them after its first search for a scale. The layer
+    nearest the output among those that broke first is named, since the gradient arrives there first.
 
     Blind spot: which operation made the first NaN is not seen, only in which layer's gradient it appears.
     """
