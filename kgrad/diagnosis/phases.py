@@ -27,6 +27,8 @@ _CHANGE = 1.25
 _SIGNAL = 0.25
 # The same limits as in the rules of these names: three decades through depth, two over the steps.
 _VANISHED, _EXPLODED = 3.0, 2.0
+# As in the rule plateau: the share of the level by which a loss falls after one.
+_LEAVES = 0.2
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,9 @@ def _model_names(log: RunLog, edges: NDArray[np.int64]) -> NDArray[np.str_]:
 def _loss_names(log: RunLog, edges: NDArray[np.int64]) -> NDArray[np.str_]:
     """Healthy, plateau, saddle or converged: by the slope of the loss against its noise, the level, the curvature.
 
-    A flat stretch is convergence where the loss has been learned and nothing better comes; a plateau where the loss
-    falls later, or little was learned; a saddle where the curvature was taken on a plateau and was negative.
+    A flat stretch is convergence where the loss has been learned and nothing better comes; a plateau where little was
+    learned in all, or where the loss falls later and is shown to stand until then; a saddle where the curvature was
+    taken on a plateau and was negative.
     A flat stretch whose gradients still agree with each other is no convergence either: the run is on its way.
     """
     names = np.full(len(edges) - 1, "healthy", dtype="<U12")
@@ -103,12 +106,14 @@ def _loss_names(log: RunLog, edges: NDArray[np.int64]) -> NDArray[np.str_]:
     curve = signals.loss_curve(log)
     fall, noise = signals.late_fall(log)
     stuck = harm(log) == "high" and fall <= max(0.02, noise)
-    stands = curve.flat & (((curve.leaves > 0.2) & ~curve.learned) | stuck)
+    stands = curve.flat & (((curve.leaves > _LEAVES) & ~curve.learned) | stuck)
     agrees = _agreement(log, edges) > _SIGNAL
-    names[curve.flat & curve.learned & (curve.leaves <= 0.2) & ~agrees] = "converged"
+    names[curve.flat & curve.learned & (curve.leaves <= _LEAVES) & ~agrees] = "converged"
     names[curve.level <= 0.02 * abs(curve.start)] = "converged"
-    names[stands] = "plateau"
     for first, end in _stretches(stands):
+        if not stuck and not signals.stands(log["loss"][edges[first] : edges[end]], _LEAVES):
+            continue
+        names[first:end] = "plateau"
         if _curves_down(log, int(log.steps[edges[first]]), int(log.steps[edges[end] - 1])):
             names[first:end] = "saddle"
     return names

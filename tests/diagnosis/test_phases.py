@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise, product
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -97,3 +98,24 @@ def test_the_change_points_are_those_of_a_library():
         indicator = (noisy[:, None] == np.array(PHASES)[None, :]).astype(float)
         theirs = ruptures.KernelCPD(kernel="linear", min_size=3).fit(indicator).predict(pen=2.5)[:-1]
         assert mine == [int(place) for place in theirs]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_fall_that_noise_hides_is_no_plateau(seed):
+    """Few, noisy steps on the way down: no window is seen to fall, but neither is it seen to stand."""
+    noise = 0.35 * np.random.default_rng(seed).normal(size=75)
+    assert "plateau" not in names(deep(steps=75, loss=np.linspace(2.3, 0.6, 75) + noise))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_hides_no_plateau_of_a_run_that_learns_nothing(seed):
+    noise = 0.35 * np.random.default_rng(seed).normal(size=75)
+    assert "plateau" in names(deep(steps=75, loss=2.3 + noise))
+
+
+def test_a_deep_and_long_run_takes_less_than_a_second():
+    log = deep(layers=200, steps=2000)
+    begin = perf_counter()
+    model_phases(log)
+    assert len(layer_phases(log)) == 200
+    assert perf_counter() - begin < 1.0  # a tenth of it on two slow cores

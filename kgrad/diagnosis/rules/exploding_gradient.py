@@ -144,9 +144,14 @@ _SAID = {"growth": "grew", "weights": "grew, and the weights with it,", "spikes"
 
 
 def _kind(log: RunLog, growth: FloatArray, onset: int, dies: bool) -> str:
-    """`weights` where they have more than doubled since the onset; `spikes` where most steps after it are calm."""
+    """`weights` where they more than doubled since the last calm step; `spikes` where most steps after it are calm.
+
+    Calm is a norm within a factor of two of its smallest: at the onset, a hundred times above, the weights that
+    drive the growth are large already.
+    """
     if "weight_norm" in log:
-        before, after = log["weight_norm"][max(0, onset - 1)], log["weight_norm"][onset:]
+        calm = int(np.flatnonzero(np.append(True, growth[1 : onset + 1] <= 2.0))[-1])
+        before, after = log["weight_norm"][calm], log["weight_norm"][onset:]
         known = np.where(np.isfinite(after), after, 0.0).max(axis=0, initial=0.0)
         kernels = signals.kernels(log)
         if kernels and (known[kernels] > 2.0 * before[kernels]).any():

@@ -15,10 +15,13 @@ SKIPPED = Limit(
 )
 
 
+SEARCH = Limit("steps of the first search", 20.0, "steps", "as in loss-scale-trouble: 15 halvings, and some to spare.")
+
+
 @rule(
     columns=("nonfinite_count",),
     optional=("skipped", "loss", "global_norm"),
-    limits=(SKIPPED,),
+    limits=(SKIPPED, SEARCH),
     symptom_of=(
         "loss-scale-trouble",
         "exploding-gradient",
@@ -32,15 +35,16 @@ def nonfinite_gradient(log: RunLog) -> Finding | None:
     """Gradients are NaN or infinite: the update destroys the weights, and nothing after it means anything.
 
     Measured: the count of elements that are not finite, per variable and step. Steps that a loss-scale optimizer
-    skipped do no harm and count only where there are many of them. The layer nearest the output among those that
-    broke first is named, since the gradient arrives there first.
+    skipped do no harm and count only where there are many of them after its first search for a scale. The layer
+    nearest the output among those that broke first is named, since the gradient arrives there first.
 
     Blind spot: which operation made the first NaN is not seen, only in which layer's gradient it appears.
     """
     broken = np.nan_to_num(log["nonfinite_count"]) > 0
     skipped = np.nan_to_num(log["skipped"]) > 0 if "skipped" in log else np.zeros(len(log), bool)
     harmful = broken.any(axis=1) & ~skipped
-    if not harmful.any() and skipped.mean() <= SKIPPED.value:
+    later = skipped[log.steps >= SEARCH.value]
+    if not harmful.any() and (not later.any() or later.mean() <= SKIPPED.value):
         return None
     hit = harmful if harmful.any() else skipped
     first = int(np.argmax(hit))

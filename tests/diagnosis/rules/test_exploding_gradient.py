@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,44 @@ def test_growth_through_depth_with_a_loss_that_stands_still():
     stuck = np.full(200, 2.3)
     assert outcome("exploding-gradient", deep(decades=-6, loss=stuck)).finding.details["total_decades"] < -3
     assert outcome("exploding-gradient", deep(decades=-6)).status == "clear"
+
+
+def spiking():
+    """Bursts of five steps, a thousand times above the calm ones between them; the loss goes with them."""
+    norm, loss = np.ones(200), np.full(200, 2.0)
+    for begin in (60, 110, 160):
+        norm[begin : begin + 5], loss[begin : begin + 5] = 1e3, 200.0
+    return deep(global_norm=norm, loss=loss)
+
+
+def with_growing_weights(log, factor):
+    weights = log["weight_norm"].copy()
+    weights[120:] *= factor
+    return replace(log, columns={**log.columns, "weight_norm": weights})
+
+
+@pytest.mark.parametrize(
+    ("log", "kind", "said"),
+    [
+        (exploding(), "growth", "grew by a factor"),
+        (exploding(dies=True), "growth", "grew by a factor"),
+        (spiking(), "spikes", "spiked by a factor"),
+        (with_growing_weights(exploding(), 5.0), "weights", "and the weights with it"),
+        (with_growing_weights(exploding(), 1.5), "growth", "grew by a factor"),
+        (deep(decades=-6, loss=np.full(200, 2.3)), "depth", "back to the first"),
+    ],
+    ids=["growth", "dies", "spikes", "weights", "weights that stay", "depth"],
+)
+def test_kinds_are_told_apart(log, kind, said):
+    finding = outcome("exploding-gradient", log).finding
+    assert finding.details["kind"] == kind
+    assert said in finding.summary
+
+
+def test_spikes_that_a_run_survives_are_a_note():
+    log = spiking()
+    loss = np.where(log["loss"] > 100, 200.0, np.geomspace(2.0, 0.1, 200))
+    assert outcome("exploding-gradient", replace(log, columns={**log.columns, "loss": loss})).finding.severity == "info"
 
 
 @pytest.mark.parametrize("factor", [1e-4, 1e4])

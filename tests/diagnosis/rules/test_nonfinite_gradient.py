@@ -32,6 +32,13 @@ def test_steps_skipped_now_and_then_do_no_harm():
     assert outcome("nonfinite-gradient", broken((slice(0, 5), slice(None)), skipped=skipped)).status == "clear"
 
 
+def test_the_search_for_a_scale_is_no_disease_of_a_short_run():
+    skipped = np.zeros(200)
+    skipped[:2] = 1
+    log = broken((slice(0, 2), slice(None)), skipped=skipped)
+    assert outcome("nonfinite-gradient", log.only(steps=slice(0, 7))).status == "clear"
+
+
 def test_steps_skipped_all_the_time_do():
     skipped = np.zeros(200)
     skipped[::3] = 1
