@@ -33,6 +33,7 @@ def named(rule, log, **details):
 
 def runs_as_pasted(prescription):
     """Executes the code with what a person has at hand."""
+    keras.utils.set_random_seed(0)
     x, y = VALUES.astype("float32"), LABELS.astype("float32")
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
     model.compile("sgd", "mse")

@@ -36,7 +36,10 @@ FEWEST_ROWS = Limit(
     columns=("zero_fraction",),
     optional=("loss", "dead_units"),
     limits=(DEAD, SHARE, ROWS, FEWEST_ROWS),
-    symptom_of=("exploding-gradient", "poor-initialization", "output-loss-mismatch", "unscaled-inputs"),
+    symptom_of=(
+        *("exploding-gradient", "poor-initialization", "output-loss-mismatch", "unscaled-inputs"),
+        "learning-rate-too-high:overshoot",
+    ),
 )
 def dead_units(log: RunLog) -> Finding | None:
     """Most units of a ReLU layer get no gradient at all: they are off for every input and cannot come back.
