@@ -1,7 +1,6 @@
 """Long runs made short enough for a page: bins of steps that keep every extreme."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,14 +80,17 @@ def reduce(values: FloatArray, broken: NDArray[np.bool_], bins: Bins) -> Reduced
     finite = np.where(np.isfinite(values), values, np.nan)
     if bins.exact:
         return Reduced(finite, finite, finite, broken)
-    parts = [_extremes(finite[a:b]) for a, b in pairwise(bins.edges)]
-    low, middle, high = (np.array(each) for each in zip(*parts, strict=True))
-    return Reduced(low, middle, high, np.array([broken[a:b].any(axis=0) for a, b in pairwise(bins.edges)]))
+    low, middle, high = _extremes(finite, bins)
+    return Reduced(low, middle, high, np.logical_or.reduceat(broken, bins.edges[:-1], axis=0))
 
 
-def _extremes(part: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    ordered = np.sort(part, axis=0)  # NaN sorts to the end
-    last = np.maximum(np.count_nonzero(~np.isnan(part), axis=0) - 1, 0)
-    place = [last[None] // 2, last[None]]
-    middle, high = (np.take_along_axis(ordered, np.asarray(each), axis=0)[0] for each in place)
-    return ordered[0], middle, high
+def _extremes(finite: FloatArray, bins: Bins) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Least, middle and largest of each bin: all bins sorted at once, those of fewer steps filled up with NaN."""
+    places = bins.edges[:-1, None] + np.arange(bins.widest)
+    inside = places < bins.edges[1:, None]
+    held = finite[np.where(inside, places, 0)]
+    held[~inside] = np.nan
+    held.sort(axis=1)  # NaN sorts to the end
+    last = np.maximum(np.count_nonzero(~np.isnan(held), axis=1) - 1, 0)[:, None]
+    middle, high = (np.take_along_axis(held, place, axis=1)[:, 0] for place in (last // 2, last))
+    return held[:, 0], middle, high

@@ -12,6 +12,8 @@ from kgrad.reporters.wording import Names, clip, counted, measured, steps_betwee
 
 # Layers named on a card one by one; the rest is a number.
 _MOST_LAYERS = 8
+# Targets that are no layers: the change itself says where it is made.
+_NO_LAYERS = (("optimizer",), ("fit",))
 _SEVERITY_WORDS = {"info": "note", "low": "low severity", "medium": "medium severity", "high": "high severity"}
 
 
@@ -174,7 +176,7 @@ def _prescription(position: int, prescription: Prescription, names: Names) -> Pr
         after=names.sentence(prescription.after, 300),
         why=names.sentence(prescription.why),
         code=visible(prescription.code),
-        targets=names.some(prescription.target),
+        targets="" if prescription.target in _NO_LAYERS else names.some(prescription.target),
         evidence=_evidence(prescription, names)[:6],
         conflicts=tuple(names.sentence(each) for each in prescription.conflicts_with),
     )

@@ -19,6 +19,9 @@ _BY_SEVERITY = {"info": PASS, "low": WARN, "medium": FAIL, "high": FAIL}
 _SOUND_UPDATE = (1e-4, 1e-1)
 
 
+_NO_FALL = "loss did not fall"
+
+
 @dataclass(frozen=True)
 class Gauge:
     """One side of the training.
@@ -57,6 +60,8 @@ def gauges(view: View, diagnosis: Diagnosis, names: Names) -> tuple[Gauge, ...]:
         value = side.value(view, outcomes)
         if side.name == "Update size":
             state = _update_state(view, state)
+        if side.name == "Learning" and state == PASS and value == _NO_FALL:
+            state = WARN  # no rule calls it a disease, but a loss that did not fall is no pass
         if state == NONE:
             value = names.sentence(_reason(outcomes), 120)
         made.append(Gauge(side.name, state, _WORDS[state], value, _target(side, outcomes, diagnosis)))
@@ -110,7 +115,7 @@ def _learning(view: View, _: Sequence[Outcome]) -> str:
     if "loss" not in view.log or not len(view.log):
         return ""
     progress = signals.loss_curve(view.log).progress
-    return f"loss fell by {number(100 * progress)} %" if progress > 0 else "loss did not fall"
+    return f"loss fell by {number(100 * progress)} %" if progress > 0 else _NO_FALL
 
 
 def _update_median(log: RunLog) -> float:

@@ -21,6 +21,7 @@ from kgrad.reporters.facts import ModelRow, events_of, facts_of, model_rows
 from kgrad.reporters.gauges import Gauge, gauges
 from kgrad.reporters.layer_table import LayerRow, layer_rows
 from kgrad.reporters.pictures import Curve, Stretch, curve, heatmap, stretches
+from kgrad.reporters.probe_tables import ProbeTable, probe_tables
 from kgrad.reporters.step_table import StepTable, describe, step_table
 from kgrad.reporters.view import View, look_at
 from kgrad.reporters.wording import Names, clip, counted, number, steps_between
@@ -81,6 +82,7 @@ class Page:
     profiles: tuple[str, ...]
     layers: tuple[LayerRow, ...]
     has_updates: bool
+    probes: tuple[ProbeTable, ...]
     thinned: str
     clear: tuple[Audit, ...]
     not_applicable: tuple[Audit, ...]
@@ -124,6 +126,7 @@ def make_page(
         profiles=tuple(f"{profile.name}, {profile.says}" for profile in view.profiles),
         layers=layer_rows(view),
         has_updates=view.update is not None,
+        probes=probe_tables(log),
         thinned=_thinned(view),
         clear=_audits(diagnosis, "clear"),
         not_applicable=_audits(diagnosis, "not applicable"),

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 import kgrad
+from kgrad.diagnosis.diagnose import Outcome
+from kgrad.reporters.gauges import gauges
 from kgrad.reporters.pictures import envelope
+from kgrad.reporters.view import look_at
+from kgrad.reporters.wording import Names
 
 from ..diagnosis.rules.cases import deep
 from .conftest import HOSTILE
@@ -90,3 +94,10 @@ def test_thinning_keeps_every_extreme():
     assert len(thin) <= 960
     assert thin.max() == 99
     assert thin.min() == -99
+
+
+def test_a_loss_that_did_not_fall_is_no_pass():
+    log = deep(loss=np.linspace(1.0, 1.5, 200))
+    diagnosis = replace(kgrad.examine(log).diagnosis, outcomes=(Outcome("plateau", "clear"),))
+    (gauge,) = [each for each in gauges(look_at(log), diagnosis, Names.of(log.structure)) if each.name == "Learning"]
+    assert (gauge.state, gauge.value) == ("warn", "loss did not fall")

@@ -30,7 +30,7 @@ function makeCharts(run, state) {
     const name = box.dataset.chart;
     if (name === "heatmap") box.style.height = `${heatmapHeight(run.data.layers.length)}px`;
     const chart = echarts.init(box, null, { renderer: "canvas" });
-    run.charts[name] = chart;
+    run.charts[name] = box.chart = chart; // to be reached from the console, and from tests
     chart.setOption(OPTIONS[name](run, state));
     if (name === "heatmap") heatmapManners(run, chart, state);
     else if (name === "depth" || name === "updates") chooses(chart, run, state);

@@ -18,7 +18,7 @@ function normsOption(run, state) {
     animation: false,
     grid: places,
     xAxis: grids.map((_, index) => stepAxis(state.span, { gridIndex: index, axisLabel: { show: index === last } })),
-    yAxis: grids.map((name, index) => (data.series[name] ? logAxis(title[name], { gridIndex: index }) : { ...axisStyle(), type: "value", scale: true, name: title[name], gridIndex: index, splitNumber: 3, axisLabel: { ...axisStyle().axisLabel, formatter: number } })),
+    yAxis: grids.map((name, index) => (data.series[name] ? logAxis(title[name], { gridIndex: index }) : { ...axisStyle(), type: "value", scale: true, name: title[name], gridIndex: index, splitNumber: 3, axisLabel: { ...axisStyle().axisLabel, formatter: tick } })),
     axisPointer: { link: [{ xAxisIndex: "all" }] },
     tooltip: tooltip((items) => stepTip(run, items)),
     series: lines,

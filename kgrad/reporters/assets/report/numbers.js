@@ -12,6 +12,12 @@ function number(value) {
   return `${digits.replace(".0", "")}·10${raised(Number(exponent))}`;
 }
 
+// A tick of an axis: as many digits as tell it from its neighbours, since ticks are round.
+function tick(value) {
+  const size = Math.abs(value);
+  return size === 0 || (size >= 1e-4 && size < 1e5) ? Number(value.toPrecision(9)).toLocaleString("en-US", { maximumFractionDigits: 9 }) : number(value);
+}
+
 // The norm behind a code.
 function norm(code) {
   if (code === MISSING) return "not recorded";

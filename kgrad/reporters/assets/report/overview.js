@@ -31,7 +31,7 @@ function overviewOption(run, state) {
     grid: [{ left: 56, right: 12, top: 62, bottom: 26 }, { left: 56, right: 12, top: 4, height: 22 }],
     xAxis: [stepAxis(state.span), stepAxis(state.span, { gridIndex: 1, show: false })],
     yAxis: [
-      { ...axisStyle(), type: "value", scale: true, name, axisLabel: { ...axisStyle().axisLabel, formatter: wide ? decade : number }, minInterval: wide ? 1 : undefined },
+      { ...axisStyle(), type: "value", scale: true, name, axisLabel: { ...axisStyle().axisLabel, formatter: wide ? decade : tick }, minInterval: wide ? 1 : undefined },
       { type: "value", gridIndex: 1, show: false, min: 0, max: 1 },
     ],
     tooltip: tooltip((items) => stepTip(run, items)),
