@@ -13,6 +13,7 @@ from kgrad.diagnosis import Diagnosis, diagnose
 from kgrad.errors import KgradError
 from kgrad.log.reader import read_run
 from kgrad.log.run_log import RunLog
+from kgrad.log.strict_json import strict
 from kgrad.prescription import Prescription, prescribe
 
 if TYPE_CHECKING:
@@ -48,11 +49,15 @@ class Examination:
         log: the run.
         diagnosis: what is wrong.
         prescriptions: what to change, the best first.
+        dry_runs: what they do to the gradients before any training, as plain types: `kgrad.treatment.prove` fills it.
+        trials: what short trainings showed of them, as plain types.
     """
 
     log: RunLog
     diagnosis: Diagnosis
     prescriptions: tuple[Prescription, ...]
+    dry_runs: tuple[Mapping[str, Any], ...] = ()
+    trials: tuple[Mapping[str, Any], ...] = ()
 
     def _repr_html_(self) -> str:
         """The report in a frame of its own: what a notebook shows."""
@@ -62,10 +67,12 @@ class Examination:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Diagnosis and prescriptions as plain JSON types: what `diagnosis.json` holds."""
+        """Diagnosis and prescriptions as plain JSON types: what `diagnosis.json` holds; and what was tried, if any."""
+        tried = {"dry_runs": list(self.dry_runs), "trials": list(self.trials)}
         return {
             "diagnosis": self.diagnosis.to_dict(),
             "prescriptions": [prescription.to_dict() for prescription in self.prescriptions],
+            **{name: strict(each) for name, each in tried.items() if each},
         }
 
 
@@ -97,7 +104,7 @@ def render(examination: Examination, format: str = "html") -> str:
     if format == "html":
         from kgrad.reporters.html import render_html
 
-        return render_html(*parts)
+        return render_html(*parts, examination.trials)
     if format == "json":
         from kgrad.reporters.json import render_json
 

@@ -8,6 +8,7 @@ from kgrad.prescription.prescription import Prescription
 
 # The largest slope of a saturating activation: what a layer at best leaves of the gradient.
 _LARGEST_SLOPE = {"sigmoid": 0.25, "hard_sigmoid": 1 / 6, "tanh": 1.0, "softsign": 1.0}
+_EXPLOSIVE = ("exponential",)
 _RELU_LIKE = ("relu", "relu6")
 
 
@@ -31,6 +32,19 @@ def prescribe_non_saturating(log: RunLog, finding: Finding) -> Prescription | No
         "ReLU passes all of it where it is active.",
         (Evidence("largest slope of the present activation", slope),),
     )
+
+
+def prescribe_bounded_growth(log: RunLog, finding: Finding) -> Prescription | None:
+    """ReLU with He initialization where an activation grows faster than its input.
+
+    A few layers of `exp(x)` one behind the other leave the range of float32, `exp(exp(5))` being 10^64; an
+    activation of slope 1 passes signal and gradient on as large as they are.
+    """
+    hidden = _hidden(log, _EXPLOSIVE)
+    if not hidden:
+        return None
+    why = f"{', '.join(_kinds(log, hidden))} in {len(hidden)} hidden layers grows faster than its input; ReLU does not."
+    return _swap(log, finding, hidden, "relu", why, finding.evidence[:2])
 
 
 def prescribe_leaky(log: RunLog, finding: Finding) -> Prescription | None:

@@ -12,6 +12,8 @@ from kgrad.prescription.prescription import Prescription
 # Healthy steps are to go free: the bound lies where nine in ten of them stay under it. Pascanu et al.
 # 2013, section 3.2, take the bound from the statistics of the norm over many updates, as here.
 _HEALTHY_SHARE = 0.9
+# A step whose norm is so many times the healthy median is a spike.
+_SPIKE = 10.0
 # Fewer healthy steps than this say nothing of a distribution.
 _FEWEST = 10
 
@@ -56,6 +58,10 @@ def _evidence(largest: FloatArray, healthy: FloatArray, bound: float) -> tuple[E
     if len(healthy):
         middle = float(np.median(healthy))
         rows.append(Evidence("largest norm of a variable, median of healthy steps", middle, "loss/weight"))
+        spikes = largest > _SPIKE * middle
+        if spikes.any():
+            caught = float(np.mean(largest[spikes] > bound))
+            rows.append(Evidence(f"of its {int(spikes.sum())} spikes over {_SPIKE:g} times that", caught, "share"))
     if len(finite):
         rows.append(Evidence("largest finite norm of a variable", float(finite.max()), "loss/weight"))
     return tuple(rows)

@@ -51,11 +51,48 @@ def update_ratio(log: RunLog, first_step: int, last_step: int) -> float | None:
     return float(np.median(ratios)) if len(ratios) else None
 
 
+def steepest_rate(log: RunLog, last_step: int) -> tuple[float, float] | None:
+    """The rate that suits the steepest direction, `(1 + momentum) / largest eigenvalue`, and that eigenvalue.
+
+    Plain descent on a quadratic diverges beyond `2 (1 + momentum) / eigenvalue` (LeCun et al. 1998, "Efficient
+    BackProp", section 5; Goh 2017, "Why Momentum Really Works"); half of that is the best for this direction.
+
+    Args:
+        log: a run with the table of curvature.
+        last_step: curvature taken later is not looked at.
+
+    Returns:
+        `None` for other optimizers than SGD, and where no curvature was taken by then.
+    """
+    optimizer = inner_optimizer(log.info)
+    if optimizer["class_name"] != "SGD" or "curvature" not in log.tables:
+        return None
+    table = log.table("curvature")
+    largest = table["largest"][(table["step"] <= last_step) & np.isfinite(table["largest"]) & (table["largest"] > 0)]
+    if not len(largest):
+        return None
+    steepness = float(np.median(largest))
+    return (1 + float(optimizer["config"].get("momentum") or 0.0)) / steepness, steepness
+
+
+def _within_curvature(log: RunLog, finding: Finding, rate: float) -> tuple[float, tuple[Evidence, ...]]:
+    """The rate, no higher than the curvature before the disease allows, and what was measured of it."""
+    known = steepest_rate(log, max(finding.first_step, _WINDOW))
+    if known is None:
+        return rate, ()
+    bound, steepness = known
+    shown = Evidence("largest eigenvalue of the Hessian, median", steepness, "loss/weight²")
+    return min(rate, bound), (shown, Evidence("rate that suits the steepest direction", bound))
+
+
 def _change(log: RunLog, finding: Finding, ratio: float, factor: float) -> Prescription | None:
     present = inner_optimizer(log.info)["config"].get("learning_rate")
     if present is None or isinstance(present, Mapping) or not present > 0:
         return None  # a schedule is changed by hand
-    rate = float(number(present * factor))
+    bound, steepness = _within_curvature(log, finding, present * factor)
+    if (factor > 1 and bound <= present) or not bound > 0:
+        return None  # the curvature allows no higher rate
+    rate, factor = float(number(bound)), bound / present
     verb = "lower" if factor < 1 else "higher"
     move = f"{100 * ratio:.2g} % of their norm at each step"
     return Prescription(
@@ -66,7 +103,7 @@ def _change(log: RunLog, finding: Finding, ratio: float, factor: float) -> Presc
         why=f"The weights move by {move}; a {verb} rate brings that to about {100 * ratio * factor:.2g} %.",
         code=f"optimizer = {optimizer_code(log.info, learning_rate=rate)}",
         finding=finding.rule,
-        evidence=(Evidence("update norm / weight norm", ratio, "1", TARGET_RATIO),),
+        evidence=(Evidence("update norm / weight norm", ratio, "1", TARGET_RATIO), *steepness),
         settings={"learning_rate": rate},
     )
 
@@ -78,17 +115,21 @@ def prescribe_suggested_rate(log: RunLog, finding: Finding) -> Prescription | No
     config = inner_optimizer(log.info)["config"].get("learning_rate")
     if not present or not wanted or isinstance(config, Mapping):
         return None
-    rate = float(number(abs(float(wanted))))
+    bound, steepness = _within_curvature(log, finding, abs(float(wanted)))
+    if float(present) < abs(float(wanted)) and bound <= float(present):
+        return None  # the curvature allows no higher rate
+    rate = float(number(bound))
     verb = "lower" if rate < abs(float(present)) else "higher"
+    asks = "update ratio and curvature ask" if steepness else "the update ratio asks"
     return Prescription(
         knob="learning_rate",
         target=("optimizer",),
         before=f"{float(present):.3g}",
         after=number(rate),
-        why=f"{finding.summary.rstrip('.')}; {number(rate)} is {verb} by what the update ratio asks for.",
+        why=f"{finding.summary.rstrip('.')}; {number(rate)} is {verb} by what {asks} for.",
         code=f"optimizer = {optimizer_code(log.info, learning_rate=rate)}",
         finding=finding.rule,
-        evidence=finding.evidence if ratio is None else finding.evidence[:2],
+        evidence=(*(finding.evidence if ratio is None else finding.evidence[:2]), *steepness),
         settings={"learning_rate": rate},
     )
 

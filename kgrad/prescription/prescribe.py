@@ -6,7 +6,7 @@ from dataclasses import replace
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.activation import prescribe_leaky, prescribe_non_saturating
+from kgrad.prescription.activation import prescribe_bounded_growth, prescribe_leaky, prescribe_non_saturating
 from kgrad.prescription.architecture import prescribe_gated_cell, prescribe_residual
 from kgrad.prescription.batch_size import prescribe_accumulation
 from kgrad.prescription.bias import prescribe_zero_bias
@@ -49,11 +49,15 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
         prescribe_normalization,
     ),
     "exploding-gradient": (
-        _plain(prescribe_initializer),
+        *_all(prescribe_bounded_growth, prescribe_initializer),
         prescribe_clipping,
         *_all(prescribe_lower_rate, prescribe_gated_cell, prescribe_normalization),
     ),
-    "nonfinite-gradient": (*_all(prescribe_initializer), prescribe_clipping, *_all(prescribe_lower_rate)),
+    "nonfinite-gradient": (
+        *_all(prescribe_bounded_growth, prescribe_initializer),
+        prescribe_clipping,
+        *_all(prescribe_lower_rate),
+    ),
     "dead-units": _all(prescribe_zero_bias, prescribe_leaky, prescribe_lower_rate),
     "saturated-activation": _all(prescribe_initializer, prescribe_non_saturating, prescribe_normalization),
     "poor-initialization": _all(prescribe_initializer, prescribe_normalization),

@@ -3,6 +3,7 @@
 from kgrad.treatment.apply import apply
 from kgrad.treatment.dry_run import DryRun, LayerChange, dry_run
 from kgrad.treatment.errors import TreatmentError
+from kgrad.treatment.prove import prove
 from kgrad.treatment.treat import treat
 from kgrad.treatment.treatment import Attempt, Round, Treatment
 from kgrad.treatment.trial import Pair, Trial, trial
@@ -18,6 +19,7 @@ __all__ = [
     "Trial",
     "apply",
     "dry_run",
+    "prove",
     "treat",
     "trial",
 ]

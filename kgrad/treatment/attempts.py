@@ -145,6 +145,7 @@ def _concluded(tried: Tried) -> Attempt:
     finite = [tuple(value if math.isfinite(value) else worst for value in pair) for pair in known]
     gap = paired_interval([after - before for before, after in finite])
     verdict = tried.verdict if gap is None else verdict_of(gap, sum(before for before, _ in finite) / len(finite))
-    if all(math.isfinite(before) and not math.isfinite(after) for before, after in known):
-        verdict = "harmful"
+    ends = {(math.isfinite(before), math.isfinite(after)) for before, after in known}
+    if gap is not None and len(ends) == 1 and ends <= {(True, False), (False, True)}:
+        verdict = "harmful" if ends == {(True, False)} else "proven"  # every seed says so
     return Attempt(*common, verdict, tuple(a for a, _ in known), tuple(b for _, b in known), gap)

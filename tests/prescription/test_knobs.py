@@ -174,3 +174,11 @@ def test_a_plain_recurrent_layer_is_gated():
     gated = next(each for each in offered if each.knob == "architecture")
     assert gated.code.startswith("keras.layers.LSTM(8, return_sequences=True)")
     runs_as_pasted(gated)
+
+
+def test_an_activation_that_grows_faster_than_its_input_is_the_first_to_go():
+    for rule in ("exploding-gradient", "nonfinite-gradient"):
+        offered = named(rule, deep(activation="exponential"))
+        assert offered[0].settings["activation"] == "relu"
+        assert "dense_7" not in offered[0].target
+    assert named("exploding-gradient", deep(activation="elu"))[0].knob != "activation"

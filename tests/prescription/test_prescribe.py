@@ -58,6 +58,9 @@ def test_a_bound_lies_where_nine_in_ten_healthy_steps_go_free():
     assert offered.settings["clipnorm"] == pytest.approx(1.4)
     assert offered.evidence[0].value == pytest.approx((norms.max(axis=1) > 1.4).mean())
     assert "clipnorm=1.4" in offered.code
+    caught = next(row for row in offered.evidence if "spikes" in row.label)
+    assert caught.value == 1
+    assert "100 spikes" in caught.label
 
 
 def test_without_a_healthy_step_the_bound_follows_from_weights_and_rate():
@@ -79,6 +82,28 @@ def test_a_rate_is_moved_towards_a_sound_update_ratio(ratio, knob):
 def test_a_rate_is_not_moved_the_wrong_way():
     assert prescribe_lower_rate(deep(update_norm=np.full((200, 16), 1e-6)), SICK) is None
     assert prescribe_higher_rate(deep(update_norm=np.full((200, 16), 1.0)), SICK) is None
+
+
+def curved(largest, optimizer="SGD", **columns):
+    log = deep(**columns)
+    info = {**log.info, "optimizer": {"class_name": optimizer, "config": {"learning_rate": 0.01, "momentum": 0.5}}}
+    table = {"step": np.array([1, 150]), "largest": np.array([largest, 1e12])}
+    return replace(log, info=info, tables={"curvature": table})
+
+
+def test_a_rate_stays_within_what_the_curvature_before_the_disease_allows():
+    crawling = np.full((200, 16), 2e-5)
+    free = prescribe_higher_rate(curved(1.0, update_norm=crawling), SICK)
+    held = prescribe_higher_rate(curved(30.0, update_norm=crawling), SICK)
+    assert free.settings["learning_rate"] == pytest.approx(0.1)
+    assert held.settings["learning_rate"] == pytest.approx(1.5 / 30)
+    assert held.evidence[1].value == pytest.approx(30)
+    assert prescribe_higher_rate(curved(1e4, update_norm=crawling), SICK) is None
+    assert prescribe_higher_rate(curved(1e4, "Adam", update_norm=crawling), SICK) is not None
+    racing = np.full((200, 16), 2.0)
+    assert prescribe_lower_rate(curved(1e6, update_norm=racing), SICK).settings["learning_rate"] == pytest.approx(
+        1.5e-6
+    )
 
 
 def test_a_schedule_is_left_alone():

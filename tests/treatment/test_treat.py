@@ -1,6 +1,7 @@
 """`treat` heals what can be healed, tells what it did, and never returns something worse."""
 
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 from keras import layers
 
 import kgrad
-from kgrad.treatment import TreatmentError
-from kgrad.treatment.attempts import changes_of
+from kgrad.treatment import TreatmentError, prove
+from kgrad.treatment.attempts import Tried, _concluded, changes_of
 from kgrad.treatment.measure import Measure, badness
 
-from .patients import nested, prescription, rate, relu
+from ..diagnosis.rules.cases import deep
+from .patients import nested, prescription, rate, relu, sequential
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(256, 6)).astype("float32")
@@ -112,3 +114,30 @@ def test_nested_models_have_a_measure():
     model = nested()
     batch = ({"left": X, "right": X}, np.zeros((256, 3), "float32"), None)
     assert Measure(model, [batch]).of(model).loss > 0
+
+
+@pytest.mark.parametrize(
+    ("pairs", "verdict"),
+    [
+        ([(np.inf, 1.0)] * 3, "proven"),
+        ([(1.0, np.inf)] * 3, "harmful"),
+        ([(np.inf, np.inf)] * 3, "no effect"),
+        ([(1.0, 0.5), (1.1, 0.6), (0.9, 0.4)], "proven"),
+        ([(1.0, 0.5)], "behind"),
+    ],
+)
+def test_verdicts_of_attempts(pairs, verdict):
+    assert _concluded(Tried((relu("first"),), pairs=pairs)).verdict == verdict
+
+
+def test_an_examination_carries_what_was_tried(tmp_path):
+    model = sequential()
+    offered = (prescription("epochs", epochs=9), relu("first"), rate(0.5))
+    whole = kgrad.examine(deep())
+    assert "trials" not in whole.to_dict()
+    proven = prove(replace(whole, prescriptions=offered), model, X, CLASSES, most=1, steps=2, seeds=1, progress=False)
+    told = proven.to_dict()
+    assert [each["prescription"]["knob"] for each in told["trials"]] == ["activation"]
+    assert [each["layer"] for each in told["dry_runs"][0]["layers"]] == ["first", "second", "last"]
+    assert proven.trials[0]["verdict"] in kgrad.render(proven)
+    json.dumps(told, allow_nan=False)
