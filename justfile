@@ -28,7 +28,7 @@ gallery:
 
 # What watching costs.
 overhead *arguments:
-    uv run python benchmarks/overhead.py {{arguments}}
+    uv run --group exporters python benchmarks/overhead.py {{arguments}}
 
 # The documentation site, at http://localhost:8000 and anew with every change.
 docs:

@@ -68,8 +68,12 @@ class Store:
             return
         beside = Path(f"{path}.{os.getpid()}.tmp")
         beside.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        os.replace(beside, path)
+        try:
+            beside.write_bytes(content)
+            os.replace(beside, path)
+        except BaseException:  # half a file would hold the room of the next
+            beside.unlink(missing_ok=True)
+            raise
 
     def list(self, folder: str, suffix: str) -> list[str]:
         """Names (with the folder) of the files in a subfolder, sorted."""

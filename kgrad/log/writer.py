@@ -133,19 +133,22 @@ class RunWriter:
         self._write_info()
 
     def close(self, status: str, error: str | None = None) -> None:
-        """Writes the rest, joins the parts and sets the final status.
+        """Writes the rest, joins the parts and sets the final status: `"failed"` where the rest cannot be written.
 
         Args:
             status: `"finished"`, `"failed"` or `"interrupted"`.
             error: what went wrong, for the last two.
         """
-        self.flush()
-        self._compact(schema.GRADIENTS)
-        self._compact(schema.STEPS)
-        for table in self._tables:
-            self._compact(table)
-        self._info.update(status=status, ended=now(), error=error)
-        self._write_info()
+        try:
+            self.flush()
+            for folder in (schema.GRADIENTS, schema.STEPS, *self._tables):
+                self._compact(folder)
+        except BaseException as failure:  # the status may still find room where the tables did not
+            status, error = "failed", error or f"{type(failure).__name__}: {failure}"
+            raise
+        finally:
+            self._info.update(status=status, ended=now(), error=error)
+            self._write_info()
 
     def write_diagnosis(self, data: Mapping[str, Any]) -> None:
         """Keeps the latest diagnosis and prescriptions in `diagnosis.json`."""
