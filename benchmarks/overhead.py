@@ -1,4 +1,4 @@
-"""What watching costs: training with kgrad, and with other ways to see gradients, against plain training.
+"""What watching costs: training with kgrad against training with nothing, in interleaved rounds.
 
     uv run python benchmarks/overhead.py [--rounds 9] [--epochs 4] [--models MLP-3,CNN] [--ways kgrad,pasted]
 
@@ -66,22 +66,11 @@ class Pasted(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: object = None) -> None:
         """Computes the gradient a second time, for the norms."""
         part = slice(batch * self._batch, (batch + 1) * self._batch)
-        gradients = gradients_of(self.model, self._x[part], self._y[part])
-        self.norms.append([float(tf.norm(tf.convert_to_tensor(gradient))) for gradient in gradients])
-
-
-class ReturnsNorms(keras.Model):
-    """A `train_step` of one's own that returns the norms among its metrics, as forums advise."""
-
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """Keras' step with a norm per variable in its logs."""
-        x, y = data
+        x, y = tf.constant(self._x[part]), tf.constant(self._y[part])
         with tf.GradientTape() as tape:
-            loss = self.compute_loss(x, y, self(x, training=True))
-        gradients = tape.gradient(loss, self.trainable_variables)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-        norms = {f"norm_{i}": tf.norm(tf.convert_to_tensor(gradient)) for i, gradient in enumerate(gradients)}
-        return {"loss": loss, **norms}
+            loss = self.model.compute_loss(x, y, self.model(x, training=True))
+        gradients = tape.gradient(loss, self.model.trainable_variables)
+        self.norms.append([float(np.linalg.norm(np.asarray(gradient))) for gradient in gradients])
 
 
 class Normed(keras.Model):
@@ -103,8 +92,11 @@ class Clock(keras.callbacks.Callback):
     """CPU and wall-clock time from the end of the first epoch, when all is traced, to the end of the last."""
 
     def on_epoch_end(self, epoch: int, logs: object = None) -> None:
-        """Ends the later ones: the clock is last in the list, so what others do here counts."""
-        self.step = (now() - self._warm) / (self._last + 1 - self._first)
+        """Starts after the first epoch; every later one is another end."""
+        now = np.array([time.process_time(), time.perf_counter()])
+        if epoch == 0:
+            self._start = now
+        self.spent = now - self._start
 
 
 class Stamps(keras.callbacks.Callback):
@@ -218,143 +210,7 @@ def names(allowed: tuple[str, ...]) -> Callable[[str], list[str]]:
     return parse
 
 
-class Measured:
-    """One model under every way of watching.
-
-    Args:
-        subject: model and data.
-        steps: how many steps are timed.
-    """
-
-    def __init__(self, subject: Subject, steps: int) -> None:
-        self._subject, self._steps = subject, steps
-        self._x, self._y = subject.data(FIRST + steps)
-        folder = tempfile.mkdtemp()
-        self.ways: dict[str, Callable[[], list[keras.callbacks.Callback]]] = {
-            "kgrad": lambda: [self._monitor(folder)],
-            "every=10": lambda: [self._monitor(folder, every=10)],
-            "pasted callback": lambda: [Pasted(self._x, self._y, subject.batch)],
-            "own train_step": list,
-            "TensorBoard": lambda: [keras.callbacks.TensorBoard(folder, histogram_freq=1)],
-        }
-        if importlib.util.find_spec("tensorboard") is None:
-            del self.ways["TensorBoard"]
-        self._models = {
-            way: compiled(subject, ReturnsNorms if way == "own train_step" else keras.Model)
-            for way in ("nothing", *self.ways)
-        }
-        self.first: dict[str, np.ndarray] = {}
-        self.plain: list[np.ndarray] = []
-        self.ratios: dict[str, list[np.ndarray]] = {way: [] for way in self.ways}
-
-    def _monitor(self, folder: str, **settings: Any) -> kgrad.GradientMonitor:
-        return kgrad.GradientMonitor(
-            f"{folder}/run", report=False, verbose=0, strict=True, probe=False, details_every=DETAILS_EVERY, **settings
-        )
-
-    def take_pair(self, way: str, plain_first: bool) -> None:
-        """Trains with and without, and keeps the ratio of the times of a step."""
-        order = ("nothing", way) if plain_first else (way, "nothing")
-        spent = {each: self._seconds(each) for each in order}
-        self.plain.append(spent["nothing"])
-        self.ratios[way].append(spent[way] / spent["nothing"])
-
-    def _seconds(self, way: str) -> np.ndarray:
-        # Four times as slow and more: a quarter of the steps shows it as well.
-        first, steps = (FIRST // 4, self._steps // 4) if way == "pasted callback" else (FIRST, self._steps)
-        rows = (first + steps) * self._subject.batch
-        callbacks = self.ways[way]() if way != "nothing" else []
-        clock = Clock(first, callbacks)
-        self._models[way].fit(
-            self._x[:rows],
-            self._y[:rows],
-            batch_size=self._subject.batch,
-            shuffle=False,
-            verbose=0,
-            callbacks=[*callbacks, clock],
-        )
-        self.first.setdefault(way, clock.beginning - first * clock.step)
-        return clock.step
-
-    @property
-    def step(self) -> np.ndarray:
-        """Seconds of a plain step: CPU time, wall-clock time."""
-        return np.median(self.plain, axis=0)
-
-    def floor(self) -> tuple[float, float]:
-        """Bytes that the statistics must read, and bytes that the step moves, were each read once where it is used.
-
-        Statistics: the gradients once, and in one of `DETAILS_EVERY` steps the weights before and after. Step: the
-        output of each layer is written and read forward, and its gradient written and read backward; each weight is
-        read forward and backward, its gradient written; Adam reads gradient, weight and two moments and writes three.
-        """
-        model = self._models["nothing"]
-        part = slice(self._subject.batch)
-        gradients = gradients_of(model, self._x[part], self._y[part])
-        read = sum(int(tf.size(getattr(gradient, "values", gradient))) for gradient in gradients)
-        weights = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
-        outputs = self._subject.batch * sum(int(np.prod(layer.output.shape[1:])) for layer in model.layers)
-        return FLOAT * (read + 2 * weights / DETAILS_EVERY), FLOAT * (4 * outputs + 10 * weights)
-
-    def probe(self) -> dict[str, list[float]]:
-        """CPU seconds of activations and of curvature on one batch: the first time, with tracing, and again."""
-        part = slice(self._subject.batch)
-        probe = Probe(self._models["nothing"], self._x[part], self._y[part])
-        taken: dict[str, list[float]] = {"activations": [], "curvature": []}
-        for name, take in (("activations", probe.activation_statistics), ("curvature", probe.curvature)):
-            for _ in range(2):
-                start = time.process_time()
-                try:
-                    take()
-                except CurvatureUnavailable:
-                    break
-                taken[name].append(time.process_time() - start)
-        return taken
-
-
-def measure(subject: Subject, pairs: int, quick: bool, advance: Callable[[], None]) -> Measured:
-    """The subject in pairs, as many as asked for and as there is time for."""
-    measured = Measured(subject, 40 if quick else subject.steps)
-    start = time.perf_counter()
-    for pair in range(pairs):
-        if pair >= 3 and time.perf_counter() - start > SECONDS:
-            break
-        for way in measured.ways:
-            measured.take_pair(way, plain_first=pair % 2 == 0)
-        advance()
-    return measured
-
-
-def row_of(name: str, measured: Measured, kind: int) -> list[str]:
-    """The ratios of one model, of CPU time (0) or of wall-clock time (1)."""
-    cells = [name, f"{1e3 * measured.step[kind]:.2f}"]
-    for values in measured.ratios.values():
-        low, middle, high = np.percentile(np.array(values)[:, kind], [25, 50, 75])
-        cells.append(f"{middle:.3f} ({low:.3f}-{high:.3f})")
-    return [*cells, str(len(values))]
-
-
-def apart(name: str, measured: Measured) -> list[str]:
-    """What is not in the ratios: tracing, the probe, and the floor."""
-    first = [f"{measured.first[way][0]:.2f}" for way in ("nothing", "kgrad", "own train_step")]
-    read, moved = measured.floor()
-    probe = [
-        " / ".join(f"{seconds / measured.step[0]:.0f}" for seconds in times) or "not applicable"
-        for times in measured.probe().values()
-    ]
-    kilo = [f"{number / 1e3:.0f} kB" for number in (read, moved)]
-    return [name, *first, *kilo, f"{1 + read / moved:.3f}", *probe]
-
-
-def table(title: str, head: list[str], rows: list[list[str]]) -> None:
-    """Prints Markdown."""
-    print(f"\n{title}\n")
-    for cells in (head, ["---"] * len(head), *rows):
-        print(f"| {' | '.join(cells)} |")
-
-
 def main() -> None:
-    """Measures the models asked for and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--epochs", type=int, default=4)
