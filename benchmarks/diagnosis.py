@@ -201,9 +201,7 @@ def show(results: dict[str, list[Judged]]) -> None:
         right = sum(each.is_right or each.predicted == "healthy" for each in apart)
         print(f"Apart: {right} of {len(apart)} called by their label, or healthy, as they were seen to be.")
     families = by(mine, lambda each: each.family)
-    print(
-        "\nBy family (nothing is fitted by this program, so leaving a family out would change no number of the others):\n"
-    )
+    print("\nBy family (nothing is fitted here, so leaving one out changes no number of the others):\n")
     print("| family | runs | right |\n|---|---|---|")
     for family, members in families.items():
         print(f"| {family} | {len(members)} | {100 * np.mean([m.is_right for m in members]):.0f} % |")
