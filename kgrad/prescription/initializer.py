@@ -37,9 +37,7 @@ def prescribe_initializer(log: RunLog, finding: Finding) -> Prescription | None:
     misfits = _misfits(log)
     if not misfits:
         return None
-    worst = max(misfits, key=lambda misfit: abs(math.log(misfit.ratio)))
-    size = "small" if worst.ratio < 1 else "large"
-    factor = max(worst.ratio, 1 / worst.ratio)
+    worst = max(misfits, key=lambda misfit: abs(math.log(misfit.ratio)) if misfit.ratio else math.inf)
     changes: dict[str, dict[str, str]] = {}
     for misfit in misfits:
         changes.setdefault(misfit.variable.layer, {})[misfit.argument] = misfit.code
@@ -48,10 +46,7 @@ def prescribe_initializer(log: RunLog, finding: Finding) -> Prescription | None:
         target=tuple(changes),
         before=_named(worst.variable),
         after=", ".join(dict.fromkeys(misfit.code for misfit in misfits)),
-        why=(
-            f"The first weights of {_count(len(changes))} are up to {factor:.3g} times too {size} "
-            "for their fan-in and activation, so signals change size at every layer."
-        ),
+        why=_why(worst.ratio, len(changes)),
         code=layers_code((log.structure.layer(name), change) for name, change in changes.items()),
         finding=finding.rule,
         evidence=tuple(
@@ -62,8 +57,18 @@ def prescribe_initializer(log: RunLog, finding: Finding) -> Prescription | None:
     )
 
 
+def _why(worst: float, layers: int) -> str:
+    if worst == 0:
+        return f"The first weights of {_count(layers)} are zero or far off; units that start alike stay alike."
+    size, factor = ("small", 1 / worst) if worst < 1 else ("large", worst)
+    return (
+        f"The first weights of {_count(layers)} are up to {factor:.3g} times too {size} "
+        "for their fan-in and activation, so signals change size at every layer."
+    )
+
+
 def _misfits(log: RunLog) -> list[_Misfit]:
-    """Kernels off by more than the tolerance; the output layer's is left alone (small is right there)."""
+    """Kernels off by more than the tolerance; the output layer's is left alone (small is right there, zero too)."""
     recurrent = {variable.layer for variable in log.structure.variables if variable.role == "recurrent_kernel"}
     kernels = [(i, v) for i, v in enumerate(log.structure.variables) if v.is_kernel]
     found = []
@@ -77,7 +82,7 @@ def _misfits(log: RunLog) -> list[_Misfit]:
         else:
             continue
         ratio = spread * math.sqrt(variable.fans[0]) / needed
-        if math.isfinite(ratio) and ratio > 0 and not 1 / _TOLERANCE < ratio < _TOLERANCE:
+        if math.isfinite(ratio) and not 1 / _TOLERANCE < ratio < _TOLERANCE:
             found.append(_Misfit(variable, ratio, argument, code))
     return found
 

@@ -36,6 +36,14 @@ def test_an_initializer_is_judged_by_its_measured_spread():
     assert "dense_7" not in offered.target  # the output layer is left alone
 
 
+def test_weights_that_are_all_zero_are_the_worst_start():
+    offered = prescribe_initializer(deep(weight_norm=weights(0.0)), SICK)
+    assert "zero" in offered.why
+    assert '"he_normal"' in offered.code
+    assert len(offered.target) == 7
+    assert offered.evidence[0].value == 0
+
+
 @pytest.mark.parametrize(("activation", "wanted"), [("tanh", "glorot"), ("selu", "lecun"), ("relu", "he_normal")])
 def test_the_initializer_suits_the_activation(activation, wanted):
     offered = prescribe_initializer(deep(activation=activation, weight_norm=weights(9.0)), SICK)
