@@ -3,10 +3,10 @@
     python benchmarks/report_time.py [--rounds 3] [--sizes 200x2000 1000x20000]
 
 Every run folder is written by kgrad's own writer: dense layers with kernels and biases, all columns. "Written" is the
-time of `kgrad report RUN` in a new process, imports included (compiled to bytecode once before, as any program that was
-started before is): on the wall and of the processors; on a busy machine the second is the one to read. "Drawn" is what the
-page itself notes when every chart stands: seconds since its navigation began, in headless Chromium without a GPU.
-Medians of the rounds. The largest size needs 8 GB of memory or more.
+time of `kgrad report RUN` in a new process, imports included: on the wall and of the processors. On a busy machine the
+second is the one to read. Modules are compiled to bytecode once before, as of any program that was started before.
+"Drawn" is what the page itself notes when every chart stands: seconds since its navigation began, in headless Chromium
+without a GPU. Medians of the rounds. The largest size needs 8 GB of memory or more.
 """
 
 import argparse
