@@ -6,7 +6,12 @@ from dataclasses import replace
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.activation import prescribe_bounded_growth, prescribe_leaky, prescribe_non_saturating
+from kgrad.prescription.activation import (
+    prescribe_bounded_growth,
+    prescribe_leaky,
+    prescribe_non_saturating,
+    prescribe_nonlinearity,
+)
 from kgrad.prescription.architecture import prescribe_gated_cell, prescribe_residual
 from kgrad.prescription.batch_size import prescribe_accumulation
 from kgrad.prescription.bias import prescribe_zero_bias
@@ -71,7 +76,13 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     "clipping-too-tight": _all(prescribe_looser_clipping),
     "loss-scale-trouble": _all(prescribe_loss_scaling),
     "saddle-point": _all(prescribe_optimizer, prescribe_momentum, prescribe_initializer),
-    "plateau": _all(prescribe_initializer, prescribe_non_saturating, prescribe_optimizer, prescribe_higher_rate),
+    "plateau": _all(
+        prescribe_nonlinearity,
+        prescribe_initializer,
+        prescribe_non_saturating,
+        prescribe_optimizer,
+        prescribe_higher_rate,
+    ),
 }
 
 

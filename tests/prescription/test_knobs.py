@@ -182,3 +182,11 @@ def test_an_activation_that_grows_faster_than_its_input_is_the_first_to_go():
         assert offered[0].settings["activation"] == "relu"
         assert "dense_7" not in offered[0].target
     assert named("exploding-gradient", deep(activation="elu"))[0].knob != "activation"
+
+
+def test_a_linear_stack_on_a_plateau_gets_an_activation():
+    layers = tuple(f"dense_{place}" for place in range(7))
+    first = named("plateau", deep(activation="linear"), kind="linear", layers=layers)[0]
+    assert (first.knob, first.target, first.before) == ("activation", layers, "linear")
+    assert first.settings["activation"] == "relu"
+    runs_as_pasted(first)
