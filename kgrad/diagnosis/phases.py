@@ -68,14 +68,18 @@ def layer_phases(log: RunLog) -> dict[str, tuple[Phase, ...]]:
     broken = signals.medians((~np.isfinite(log.layer_norms())).astype(float), edges) > 0
     layers = log.structure.weighted_layers
     flat = np.isin(shared, ("plateau", "saddle", "converged"))
-    found = {}
+    found: dict[str, tuple[Phase, ...]] = {}
+    known: dict[bytes, tuple[Phase, ...]] = {}  # most layers of a deep model tell the same story
     for place, layer in enumerate(layers):
         names = shared.copy()
         reference = norms[:, min(len(layers) - 1, max(0, len(layers) - 2))]
         with np.errstate(invalid="ignore"):
             names[flat & (reference - norms[:, place] >= _VANISHED)] = "vanishing"
             names[_exploded(norms[:, place]) | broken[:, place]] = "exploding"
-        found[layer.name] = _phases(log, edges, _smooth(names))
+        told = names.tobytes()
+        if told not in known:
+            known[told] = _phases(log, edges, _smooth(names))
+        found[layer.name] = known[told]
     return found
 
 
