@@ -16,6 +16,7 @@ from kgrad.prescription.architecture import prescribe_gated_cell, prescribe_resi
 from kgrad.prescription.batch_size import prescribe_accumulation
 from kgrad.prescription.bias import prescribe_zero_bias
 from kgrad.prescription.clipping import prescribe_clipping, prescribe_looser_clipping
+from kgrad.prescription.data_cleaning import prescribe_finite_rows
 from kgrad.prescription.epochs import prescribe_more_epochs
 from kgrad.prescription.initializer import prescribe_initializer
 from kgrad.prescription.input_scaling import prescribe_input_scaling
@@ -44,7 +45,7 @@ def _all(*knobs: Callable[[RunLog, Finding], Prescription | None]) -> tuple[Knob
     return tuple(_plain(knob) for knob in knobs)
 
 
-# Which knobs answer which rule, the one that goes to the root of it first.
+# Which knobs answer which rule, or a kind of its findings, the one that goes to the root of it first.
 KNOBS: dict[str, tuple[Knob, ...]] = {
     "vanishing-gradient": _all(
         prescribe_non_saturating,
@@ -63,6 +64,8 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
         prescribe_clipping,
         *_all(prescribe_lower_rate),
     ),
+    "nonfinite-gradient:inputs": _all(prescribe_finite_rows),
+    "nonfinite-gradient:targets": _all(prescribe_finite_rows),
     "dead-units": _all(prescribe_zero_bias, prescribe_leaky, prescribe_lower_rate),
     "saturated-activation": _all(prescribe_initializer, prescribe_non_saturating, prescribe_normalization),
     "poor-initialization": _all(prescribe_initializer, prescribe_normalization),
@@ -100,7 +103,8 @@ def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
         answered = {prescription.finding for prescription in offered}
         if finding.severity == "info" or finding.caused_by in answered:
             continue
-        answers = (knob(log, finding, diagnosis) for knob in KNOBS.get(finding.rule, ()))
+        kind = f"{finding.rule}:{finding.details.get('kind')}"
+        answers = (knob(log, finding, diagnosis) for knob in KNOBS.get(kind, KNOBS.get(finding.rule, ())))
         offered += [answer for answer in answers if answer is not None]
     return _with_conflicts(_without_repeats(offered))
 

@@ -77,7 +77,7 @@ def nonfinite_gradient(log: RunLog) -> Finding | None:
         details={
             "first_step": int(log.steps[first]),
             "loss_finite": _loss_finite(log, first),
-            "origin": origin,
+            "kind": origin,
             "root": origin in ("inputs", "targets"),
         },
     )

@@ -61,8 +61,8 @@ def test_the_likely_origin_is_named():
     where = (slice(50, None), slice(None))
     loss = np.full(200, 2.0)
     forward = np.where(np.arange(200) < 50, loss, np.nan)
-    assert outcome("nonfinite-gradient", broken(where, loss=loss)).finding.details["origin"] == "backward"
-    assert outcome("nonfinite-gradient", broken(where, loss=forward)).finding.details["origin"] == "forward"
+    assert outcome("nonfinite-gradient", broken(where, loss=loss)).finding.details["kind"] == "backward"
+    assert outcome("nonfinite-gradient", broken(where, loss=forward)).finding.details["kind"] == "forward"
 
 
 @pytest.mark.parametrize("part", ["inputs", "targets"])
@@ -74,4 +74,4 @@ def test_data_that_are_not_finite_are_the_cause_of_everything(part):
     facts = BatchFacts.of("given", {"": data["inputs"]}, {"": data["targets"]}).to_dict()
     findings = diagnose(replace(log, info={**log.info, "batch": facts})).findings
     said = next(finding for finding in findings if finding.rule == "nonfinite-gradient")
-    assert (said.details["origin"], said.caused_by) == (part, None)
+    assert (said.details["kind"], said.caused_by) == (part, None)
