@@ -93,7 +93,7 @@ def _is_of(value: Any, module: Any) -> bool:
 
 
 def answers(rule: str) -> list[Knob]:
-    """The functions behind the knobs that answer a rule, or a kind of its findings (a plain one is wrapped when it is registered)."""
+    """The functions behind the knobs of a rule, or of a kind of its findings (plain ones are registered wrapped)."""
     return [inspect.getclosurevars(knob).nonlocals.get("knob", knob) for knob in KNOBS.get(rule, ())]
 
 
