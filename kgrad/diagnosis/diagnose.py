@@ -1,5 +1,6 @@
 """Runs every rule over a log and puts what they say into one `Diagnosis`."""
 
+import html
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -78,6 +79,17 @@ class Diagnosis:
         """The diagnosis as plain JSON types."""
         return asdict(self)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict and the findings."""
+        rows = "".join(
+            f"<tr><th>{html.escape(each.rule)}</th><td>{each.severity}</td><td>{html.escape(each.summary)}</td>"
+            f"<td>{each.first_step:,} to {each.last_step:,}</td></tr>"
+            for each in self.findings
+        )
+        head = "<tr><th>finding</th><th>severity</th><th>what</th><th>steps</th></tr>"
+        said = f"<p><strong>{html.escape(self.verdict)}</strong></p>"
+        return f"{said}<table>{head}{rows}</table>" if rows else said
+
 
 def diagnose(
     log: RunLog,
@@ -153,7 +165,7 @@ def _verdict(log: RunLog, diagnosis: Diagnosis) -> str:
         return "Nothing to judge: no training step was recorded."
     diseases = [f for f in diagnosis.findings if f.severity != "info"]
     if not diseases:
-        return f"Healthy: no disease found in {len(log)} recorded steps."
+        return f"Healthy: no disease found in {len(log):,} recorded steps."
     first = diseases[0]
     name = first.rule.replace("-", " ").capitalize()
     return f"{name}: {first.summary[:1].lower()}{first.summary[1:]}"

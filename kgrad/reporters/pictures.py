@@ -3,6 +3,7 @@
 import base64
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -37,13 +38,30 @@ class Curve:
 
     Attributes:
         path: SVG path data of the medians.
+        trend: SVG path data of the running median.
         band: SVG path data of the range between extremes, empty where each point is one step.
         low: what the lower edge means.
         high: what the upper edge means.
     """
 
     path: str
+    trend: str
     band: str
+    low: str
+    high: str
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A few lines in one picture, in a box of `WIDTH` x `HEIGHT`.
+
+    Attributes:
+        paths: SVG path data of each.
+        low: what the lower edge means.
+        high: what the upper edge means.
+    """
+
+    paths: tuple[str, ...]
     low: str
     high: str
 
@@ -77,12 +95,59 @@ def stretches(phases: tuple[Phase, ...], bins: Bins) -> tuple[Stretch, ...]:
 def curve(series: Reduced, bins: Bins, logarithmic: bool) -> Curve:
     """A series over the steps."""
     low, middle, high = (_prepared(each, logarithmic) for each in (series.low, series.middle, series.high))
-    known = np.concatenate([each[~np.isnan(each)] for each in (low, high)])
-    least, most = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    least, most = _range((low, high))
     across = _across(bins)
     edges = [_points(across, _down(each, least, most)) for each in (low, high)]
-    band = f"M{'L'.join([*edges[1], *edges[0][::-1]])}Z" if not bins.exact and edges[0] else ""
-    return Curve(_path(across, _down(middle, least, most)), band, _label(least, logarithmic), _label(most, logarithmic))
+    return Curve(
+        path=_path(across, _down(middle, least, most)),
+        trend=_path(across, _down(running_median(middle), least, most)) if has_trend(middle) else "",
+        band=f"M{'L'.join([*edges[1], *edges[0][::-1]])}Z" if not bins.exact and edges[0] else "",
+        low=_label(least, logarithmic),
+        high=_label(most, logarithmic),
+    )
+
+
+def lines(series: Sequence[FloatArray], *, logarithmic: bool) -> Lines:
+    """Lines over the same places, from the left edge to the right one.
+
+    Args:
+        series: values of each line, NaN where a line is broken, each of shape `(places,)`.
+        logarithmic: whether the height is the logarithm.
+    """
+    prepared = [_prepared(each, logarithmic) for each in series]
+    least, most = _range(prepared)
+    across = np.linspace(0, WIDTH, len(series[0]))
+    paths = tuple(_path(across, _down(each, least, most)) for each in prepared)
+    return Lines(paths, _label(least, logarithmic), _label(most, logarithmic))
+
+
+def window(count: int) -> int:
+    """How many neighbours the running median of so many values looks at: a fiftieth of them, an odd number."""
+    return max(5, count // 50 // 2 * 2 + 1)
+
+
+def has_trend(values: FloatArray) -> bool:
+    """Whether a series is long enough for a running median to say something: five windows of finite values."""
+    return int(np.isfinite(values).sum()) >= 5 * window(len(values))
+
+
+def running_median(values: FloatArray) -> FloatArray:
+    """Median of each value and its neighbours, fewer at the ends; NaN where the value is not finite.
+
+    >>> running_median(np.array([1.0, 9.0, 1.0, 1.0, 1.0, 1.0])).tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    half = window(len(values)) // 2
+    padded = np.pad(values, half, constant_values=np.nan)
+    ordered = np.sort(np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1), axis=1)  # NaN sorts to the end
+    last = np.maximum(np.count_nonzero(~np.isnan(ordered), axis=1) - 1, 0)
+    middle = ordered[np.arange(len(values)), last // 2]
+    return np.where(np.isnan(values), np.nan, middle)
+
+
+def _range(series: Sequence[FloatArray]) -> tuple[float, float]:
+    known = np.concatenate([each[~np.isnan(each)] for each in series])
+    return (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
 
 
 def envelope(values: FloatArray, most: int = _MOST_POINTS) -> FloatArray:
