@@ -6,7 +6,12 @@ from dataclasses import replace
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.activation import prescribe_bounded_growth, prescribe_leaky, prescribe_non_saturating
+from kgrad.prescription.activation import (
+    prescribe_awake,
+    prescribe_bounded_growth,
+    prescribe_leaky,
+    prescribe_non_saturating,
+)
 from kgrad.prescription.architecture import prescribe_gated_cell, prescribe_residual
 from kgrad.prescription.batch_size import prescribe_accumulation
 from kgrad.prescription.bias import prescribe_zero_bias
@@ -16,6 +21,7 @@ from kgrad.prescription.initializer import prescribe_initializer
 from kgrad.prescription.input_scaling import prescribe_input_scaling
 from kgrad.prescription.learning_rate import (
     prescribe_decay,
+    prescribe_gentler_rate,
     prescribe_higher_rate,
     prescribe_lower_rate,
     prescribe_suggested_rate,
@@ -42,6 +48,7 @@ def _all(*knobs: Callable[[RunLog, Finding], Prescription | None]) -> tuple[Knob
 # Which knobs answer which rule, the one that goes to the root of it first.
 KNOBS: dict[str, tuple[Knob, ...]] = {
     "vanishing-gradient": _all(
+        prescribe_awake,
         prescribe_non_saturating,
         prescribe_initializer,
         prescribe_gated_cell,
@@ -58,9 +65,11 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
         prescribe_clipping,
         *_all(prescribe_lower_rate),
     ),
-    "dead-units": _all(prescribe_zero_bias, prescribe_leaky, prescribe_lower_rate),
+    "dead-units": _all(
+        prescribe_zero_bias, prescribe_gentler_rate, prescribe_awake, prescribe_leaky, prescribe_lower_rate
+    ),
     "saturated-activation": _all(prescribe_initializer, prescribe_non_saturating, prescribe_normalization),
-    "poor-initialization": _all(prescribe_initializer, prescribe_normalization),
+    "poor-initialization": _all(prescribe_awake, prescribe_initializer, prescribe_normalization),
     "output-loss-mismatch": _all(prescribe_output),
     "unscaled-inputs": _all(prescribe_input_scaling),
     "over-regularised": _all(prescribe_regularization),

@@ -17,7 +17,7 @@ _CLIPPING = ("clipnorm", "global_clipnorm", "clipvalue")
 # What layers call the initializer of their weight matrix; a separable convolution has two.
 _KERNEL_INITIALIZERS = ("kernel_initializer", "depthwise_initializer", "pointwise_initializer")
 # What no change of a model can bring about, and where it is changed instead.
-_ELSEWHERE = {
+ELSEWHERE = {
     "epochs": "How long to train is an argument of fit, not a setting of the model.",
     "learning_rate_schedule": "It is a callback of fit, not a setting of the model.",
     "loss_scaling": "The dtype policy has to stand before the model is built.",
@@ -34,7 +34,7 @@ def plan_of(model: keras.Model, prescriptions: Sequence[Prescription]) -> Plan:
     for prescription in prescriptions:
         knob = _KNOBS.get(prescription.knob)
         if knob is None:
-            elsewhere = _ELSEWHERE.get(prescription.knob)
+            elsewhere = ELSEWHERE.get(prescription.knob)
             raise TreatmentError(
                 f"{elsewhere} By hand:\n{prescription.code}"
                 if elsewhere
