@@ -32,6 +32,7 @@ from kgrad.prescription.optimizer import prescribe_momentum, prescribe_optimizer
 from kgrad.prescription.output import prescribe_output
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.regularization import prescribe_regularization
+from kgrad.prescription.together import together
 
 Knob = Callable[[RunLog, Finding, Diagnosis], Prescription | None]
 
@@ -74,7 +75,7 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     "unscaled-inputs": _all(prescribe_input_scaling),
     "over-regularised": _all(prescribe_regularization),
     "learning-rate-too-high": _all(prescribe_suggested_rate, prescribe_decay),
-    "learning-rate-too-low": _all(prescribe_suggested_rate, prescribe_optimizer, prescribe_momentum),
+    "learning-rate-too-low": _all(prescribe_optimizer, prescribe_suggested_rate, prescribe_momentum),
     "slow-convergence": _all(prescribe_more_epochs, prescribe_momentum),
     "noisy-gradient": _all(prescribe_accumulation),
     "clipping-too-tight": _all(prescribe_looser_clipping),
@@ -87,7 +88,8 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
 def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
     """The prescriptions for a run, the best first.
 
-    Causes are treated before symptoms: a symptom whose cause has a prescription gets none of its own.
+    Causes are treated before symptoms: a symptom whose cause has a prescription gets none of its own. Where
+    several causes hold at once, what answers all of them together comes first.
 
     Args:
         log: the run.
@@ -100,7 +102,9 @@ def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
             continue
         answers = (knob(log, finding, diagnosis) for knob in KNOBS.get(finding.rule, ()))
         offered += [answer for answer in answers if answer is not None]
-    return _with_conflicts(_without_repeats(offered))
+    offered = _without_repeats(offered)
+    joined = together(offered, diagnosis)
+    return _with_conflicts([joined, *offered] if joined is not None else offered)
 
 
 def _without_repeats(offered: list[Prescription]) -> list[Prescription]:

@@ -55,11 +55,13 @@ def changes_of(prescriptions: Sequence[Prescription], most: int) -> list[Change]
         most: how many changes at most.
     """
     able = [each for each in prescriptions if each.knob not in ELSEWHERE and set(each.settings) != {"targets"}]
+    singles: list[Change] = [(each,) for each in able]
+    if able and able[0].knob == "several":
+        return singles[:most]
     firsts = {each.finding: each for each in reversed(able)}
-    together = tuple(each for each in able if firsts[each.finding] is each)
-    singles = [(each,) for each in able]
+    together: Change = tuple(each for each in able if firsts[each.finding] is each)
     joined = [together] if len(together) > 1 else []
-    pair = tuple(able[:2])
+    pair: Change = tuple(able[:2])
     pairs = [pair] if len(pair) > 1 and pair != together else []
     return [*singles[:1], *joined, *pairs, *singles[1:]][:most]
 

@@ -229,7 +229,8 @@ class Course:
 def _stages(examination: workflow.Examination) -> list[list[Change]]:
     """What to try, in this order: a longer training where that comes first, the prescriptions, sound practice."""
     offered = examination.prescriptions
-    longer: list[list[Change]] = [[(each,)] for each in offered if each.knob == "epochs"][:1]
+    again: list[Change] = [(each,) for each in offered if each.knob == "epochs"]
+    longer = [[each] for each in again[:1]]
     prescribed = changes_of(offered, _MOST_CHANGES)
     known = {words(each) for each in prescribed}
     sound = [
