@@ -8,12 +8,14 @@ import numpy as np
 
 from kgrad.comparison.flatten import Setting
 from kgrad.comparison.holm import holm
-from kgrad.comparison.settings import aliases, values_of
-from kgrad.comparison.significance import LEVEL
+from kgrad.comparison.settings import aliases, key_of, values_of
+from kgrad.comparison.significance import LEVEL, cliff, rank_test
 from kgrad.comparison.summary import RunSummary
 
-# A number with more values than this is looked at as a number; with fewer, each value by itself.
+# A number with more values than this is looked at as a number only, with fewer each value by itself too.
 _MANY = 6
+# A number of two values is no more than two values.
+_TREND = 3
 SICK = "any disease"
 
 
@@ -30,8 +32,10 @@ class Association:
         runs_with: runs with the value; for a number, those above the median of all.
         sick_without: sick runs without it.
         runs_without: runs without it.
-        p: two-sided p-value: Fisher's exact test, for a number Mann-Whitney's.
-        adjusted: the same after Holm's correction over all associations of the comparison.
+        p: two-sided p-value: Fisher's exact test, for a number Mann-Whitney's; of trainings that are the same, number
+            for number, with the same value, one counts.
+        least: the smallest p-value that so many sick and so many runs with the value can give.
+        adjusted: `p` after Holm's correction over all associations that these runs can decide; NaN for the others.
         effect: share of the sick with the value less that without it; for a number, Cliff's delta.
         median_sick: for a number, the median of the sick.
         median_healthy: for a number, the median of the others.
@@ -48,6 +52,7 @@ class Association:
     sick_without: int
     runs_without: int
     p: float
+    least: float
     effect: float
     adjusted: float = math.nan
     median_sick: float = math.nan
@@ -67,7 +72,8 @@ def associations(runs: Sequence[RunSummary], names: Sequence[str]) -> tuple[Asso
     Runs are counted one by one, so seeds of one configuration count as separate runs: with few configurations, a
     small p-value says that these configurations differ, not that the setting does so everywhere. Settings are
     looked at one at a time; where all the sick have one value that healthy runs have too, the runs with that value are
-    looked at once more by themselves, since many a disease takes two settings at once.
+    looked at once more by themselves, since many a disease takes two settings at once. What so few runs cannot decide,
+    however they fall, is not counted among the tests that Holm's correction is over.
 
     Args:
         runs: all runs; those without a recorded step are left out.
@@ -80,16 +86,23 @@ def associations(runs: Sequence[RunSummary], names: Sequence[str]) -> tuple[Asso
         found += first
         covering = min((each for each in first if _covers(each)), key=lambda each: each.p, default=None)
         if covering is not None:
-            inside = [run for run in judged if repr(run.settings.get(covering.setting)) == repr(covering.value)]
+            inside = [run for run in judged if key_of(run.settings.get(covering.setting)) == key_of(covering.value)]
             within = (covering.setting, covering.value)
             found += [replace(each, within=within) for each in _of_disease(disease, inside, names)]
-    adjusted = holm([each.p for each in found])
+    decided = decidable([each.least for each in found])
+    adjusted = holm([each.p if can else math.nan for each, can in zip(found, decided, strict=True)])
     made = [replace(each, adjusted=p) for each, p in zip(found, adjusted, strict=True)]
-    return tuple(sorted(made, key=lambda each: (each.p, -abs(each.effect), each.disease == SICK, each.setting)))
+    return tuple(
+        sorted(
+            made,
+            key=lambda each: (math.isnan(each.adjusted), each.p, -abs(each.effect), each.disease == SICK, each.setting),
+        )
+    )
 
 
 def _of_disease(disease: str, runs: Sequence[RunSummary], names: Sequence[str]) -> list[Association]:
     sick = np.array([has(run, disease) for run in runs])
+    same = [f"{run.seed} {run.fingerprint}" for run in runs]
     if not 0 < sick.sum() < len(sick):
         return []
     twins = aliases(runs, names)
@@ -97,8 +110,8 @@ def _of_disease(disease: str, runs: Sequence[RunSummary], names: Sequence[str]) 
     for place, name in enumerate(names):
         # Of settings that split the runs alike, the first stands for all; one that has a single value splits nothing.
         values = values_of(runs, name)
-        if len({repr(value) for value in values}) > 1 and not set(twins[name]) & set(names[:place]):
-            found += [replace(e, together_with=twins[name]) for e in _of_setting(disease, name, values, sick)]
+        if len(set(map(key_of, values))) > 1 and not set(twins[name]) & set(names[:place]):
+            found += [replace(e, together_with=twins[name]) for e in _of_setting(disease, name, values, sick, same)]
     return found
 
 
@@ -122,38 +135,78 @@ def has(run: RunSummary, disease: str) -> bool:
     return run.is_sick if disease == SICK else disease in run.causes
 
 
-def _of_setting(disease: str, name: str, values: Sequence[Setting], sick: np.ndarray) -> list[Association]:
-    keys = [repr(value) for value in values]
+def decidable(least: Sequence[float], level: float = LEVEL) -> list[bool]:
+    """Which tests of counts can come out below the level at all, corrected for as many as remain.
+
+    Source: Tarone 1990, "A Modified Bonferroni Method for Discrete Data", Biometrics 46. The choice looks at how many
+    runs are sick and how many have a value, never at which, so it costs no error.
+
+    Args:
+        least: the smallest p-value that each test can give.
+        level: the chance of any false finding that is allowed.
+
+    >>> decidable([0.001, 0.018, 0.3, 1.0])
+    [True, True, False, False]
+    """
+    tests = next(count for count in range(1, len(least) + 2) if sum(p <= level / count for p in least) <= count)
+    return [p <= level / tests for p in least]
+
+
+def _of_setting(
+    disease: str, name: str, values: Sequence[Setting], sick: np.ndarray, same: Sequence[str]
+) -> list[Association]:
+    keys = [key_of(value) for value in values]
     distinct = dict(zip(keys, values, strict=True))
+    # A training that this setting did not change in any number is no new evidence of what the setting does.
+    once = np.array(list({pair: place for place, pair in enumerate(zip(keys, same, strict=True))}.values()))
     numbers = [v for v in distinct.values() if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    if len(numbers) == len(distinct) > _MANY:
-        return [_numeric(disease, name, np.array(values, float), sick)]
     found = []
+    if len(numbers) == len(distinct) >= _TREND:
+        found.append(_numeric(disease, name, np.array(values, float), sick, once))
+        if len(distinct) > _MANY:
+            return found
     for key, value in distinct.items():
         with_it = np.array([each == key for each in keys])
         if with_it.sum() > 1:
-            found.append(_counted(disease, name, value, with_it, sick))
+            found.append(_counted(disease, name, value, with_it, sick, once))
     if len(distinct) == 2 and len(found) == 2:  # two sides of one table
         return [max(found, key=lambda each: each.effect)]
     return found
 
 
-def _counted(disease: str, name: str, value: Setting, with_it: np.ndarray, sick: np.ndarray) -> Association:
-    from scipy import stats
-
+def _counted(
+    disease: str, name: str, value: Setting, with_it: np.ndarray, sick: np.ndarray, once: np.ndarray
+) -> Association:
     counts = _counts(with_it, sick)
     sick_with, runs_with, sick_without, runs_without = counts
-    table = [[sick_with, runs_with - sick_with], [sick_without, runs_without - sick_without]]
-    p = float(stats.fisher_exact(table).pvalue)
+    p, least = fisher(*_counts(with_it[once], sick[once]))
     effect = sick_with / runs_with - (sick_without / runs_without if runs_without else 0.0)
-    return Association(disease, name, value, False, *counts, p=p, effect=effect)
+    return Association(disease, name, value, False, *counts, p=p, least=least, effect=effect)
 
 
-def _numeric(disease: str, name: str, values: np.ndarray, sick: np.ndarray) -> Association:
-    from scipy import stats
+def fisher(sick_with: int, runs_with: int, sick_without: int, runs_without: int) -> tuple[float, float]:
+    """Fisher's exact test, two-sided, and the smallest p-value that these margins allow.
 
-    found = stats.mannwhitneyu(values[sick], values[~sick])
-    delta = 2 * float(found.statistic) / (sick.sum() * (~sick).sum()) - 1
+    >>> [round(p, 4) for p in fisher(3, 3, 0, 3)], [round(p, 4) for p in fisher(2, 3, 1, 3)]
+    ([0.1, 0.1], [1.0, 0.1])
+    """
+    from scipy.special import betaln
+
+    sick, runs = sick_with + sick_without, runs_with + runs_without
+    fewest, most = max(0, sick - runs_without), min(sick, runs_with)
+    counts = np.arange(fewest, most + 1)
+    # log of the ways to choose these of the runs with the value and the rest of those without, over all ways
+    ways = [-betaln(k + 1, n - k + 1) - math.log(n + 1) for n, k in
+            ((runs_with, counts), (runs_without, sick - counts), (runs, sick))]  # fmt: skip
+    chances = np.exp(ways[0] + ways[1] - ways[2])
+    observed, rarest = chances[sick_with - fewest], min(chances[0], chances[-1])
+    p, least = (float(chances[chances <= bound * (1 + 1e-7)].sum()) for bound in (observed, rarest))
+    return min(p, 1.0), min(least, 1.0)
+
+
+def _numeric(disease: str, name: str, values: np.ndarray, sick: np.ndarray, once: np.ndarray) -> Association:
+    distinct, ill = values[once], sick[once]
+    ordered, count = np.sort(distinct), int(ill.sum())
     above = values > np.median(values)
     return Association(
         disease,
@@ -161,8 +214,9 @@ def _numeric(disease: str, name: str, values: np.ndarray, sick: np.ndarray) -> A
         None,
         True,
         *_counts(above, sick),
-        p=float(found.pvalue),
-        effect=float(delta),
+        p=rank_test(distinct[~ill], distinct[ill]),
+        least=min(rank_test(ordered[:cut], ordered[cut:]) for cut in (count, len(ordered) - count)),
+        effect=cliff(distinct[~ill], distinct[ill]),
         median_sick=float(np.median(values[sick])),
         median_healthy=float(np.median(values[~sick])),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kgrad.comparison.flatten import Setting
-from kgrad.comparison.settings import in_words
+from kgrad.comparison.settings import in_words, key_of
 from kgrad.comparison.summary import RunSummary
 
 CONFIDENCE = 0.95
@@ -63,14 +63,13 @@ def group(runs: Sequence[RunSummary], by: Sequence[str], differing: Sequence[str
         differing: all settings that differ between the runs.
         measure: name of the metric whose last value is pooled.
     """
-    members: dict[tuple[tuple[str, Setting], ...], list[int]] = {}
+    members: dict[tuple[str, ...], list[int]] = {}
     for place, run in enumerate(runs):
         if run.is_judged:
-            key = tuple((repr(run.settings.get(name)), run.settings.get(name)) for name in by)
-            members.setdefault(key, []).append(place)
+            members.setdefault(tuple(key_of(run.settings.get(name)) for name in by), []).append(place)
     return tuple(
-        _group(runs, places, dict(zip(by, (value for _, value in key), strict=True)), differing, measure)
-        for key, places in members.items()
+        _group(runs, places, {name: runs[places[0]].settings.get(name) for name in by}, differing, measure)
+        for places in members.values()
     )
 
 
@@ -83,9 +82,9 @@ def _group(
 ) -> Group:
     chosen = [runs[place] for place in places]
     counted = [run for run in chosen if run.is_finished and measure in run.metrics]
-    distinct = {(run.loss, run.metrics[measure].last if run.loss else run.path): run for run in counted}
+    distinct = {run.fingerprint: run for run in counted}
     values = tuple(run.metrics[measure].last for run in distinct.values())
-    varies = tuple(name for name in differing if len({repr(run.settings.get(name)) for run in chosen}) > 1)
+    varies = tuple(name for name in differing if len({key_of(run.settings.get(name)) for run in chosen}) > 1)
     mean, std, low, high = interval(values)
     return Group(
         settings=settings,
@@ -115,8 +114,8 @@ def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[f
     mean = float(finite.mean())
     if len(finite) < 2:
         return mean, nothing, nothing, nothing
-    from scipy import stats
+    from scipy import special
 
     std = float(finite.std(ddof=1))
-    half = float(stats.t.ppf(0.5 + confidence / 2, len(finite) - 1)) * std / math.sqrt(len(finite))
+    half = float(special.stdtrit(len(finite) - 1, 0.5 + confidence / 2)) * std / math.sqrt(len(finite))
     return mean, std, mean - half, mean + half

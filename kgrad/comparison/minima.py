@@ -9,17 +9,18 @@ import numpy as np
 
 from kgrad.comparison.groups import Group
 from kgrad.comparison.holm import holm
-from kgrad.comparison.significance import LEVEL
 from kgrad.comparison.summary import RunSummary
 
-# Fewer runs leave nothing to estimate the noise of two clusters from.
-FEWEST = 4
+# Each side of a cut has two runs or more: one run by itself is an outlier, not a cluster.
+_FEWEST = 2
 # Draws from one normal distribution that a gap is held against: enough to tell 1 in 1,000.
 _DRAWS = 20_000
 # A smaller share of the runs is an outlier, not a cluster.
 _SMALLEST = 0.1
 # A gap must also be beyond what the batches of the last window explain.
 _ERRORS = 3.0
+# Losses need not be normal: with a long tail, one cloud is taken for two more often than p says, so p has to be small.
+_LEVEL = 0.01
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,9 @@ def split_configurations(runs: Sequence[RunSummary], groups: Sequence[Group]) ->
     The losses of a configuration (their logarithms, since the spread of a loss goes with its size) are cut at the
     gap that is largest against the pooled standard deviation within the two sides. As every sample has a largest
     gap, it is held against 20,000 samples of the same size from one normal distribution cut the same way, with
-    Holm's correction over the configurations. Each side holds a tenth
-    of the runs or more. Four finished runs or more are needed.
+    Holm's correction over the configurations, at a level of 1 %. The gap must also be wider than either side. Each
+    side holds two runs or more and a tenth of all, so four finished runs or more are needed; the same training twice
+    counts once.
 
     Args:
         runs: all runs.
@@ -63,20 +65,20 @@ def split_configurations(runs: Sequence[RunSummary], groups: Sequence[Group]) ->
     found = [split for place, each in enumerate(groups) if (split := _split(runs, place, each)) is not None]
     adjusted = holm([split.p for split in found])
     made = [replace(split, adjusted=p) for split, p in zip(found, adjusted, strict=True)]
-    kept = [split for split in made if split.adjusted < LEVEL and _beyond_noise(runs, split)]
+    kept = [each for each in made if each.adjusted < _LEVEL and _is_wide(runs, each) and _beyond_noise(runs, each)]
     return tuple(sorted(kept, key=lambda split: split.p))
 
 
 def _split(runs: Sequence[RunSummary], place: int, each: Group) -> SplitConfiguration | None:
     if each.varies:
         return None
-    ends = [(runs[i].metrics["loss"].last, i) for i in each.runs if runs[i].is_finished and "loss" in runs[i].metrics]
-    known = sorted((loss, i) for loss, i in ends if math.isfinite(loss))
-    if len({loss for loss, _ in known}) < FEWEST:
-        return None
+    ended = [i for i in each.runs if runs[i].is_finished and "loss" in runs[i].metrics]
+    distinct = {runs[i].fingerprint: i for i in reversed(ended)}.values()
+    known = sorted((loss, i) for i in distinct if math.isfinite(loss := runs[i].metrics["loss"].last))
     losses = np.array([loss for loss, _ in known])
-    scaled = np.log(losses) if (losses > 0).all() else losses
-    ratio, cut = _widest(scaled[None, :])
+    if len(np.unique(losses)) < 2 * _FEWEST:
+        return None
+    ratio, cut = _widest(_scaled(losses)[None, :])
     order = [i for _, i in known]
     end = int(cut[0])
     p = (1 + int((_chance(len(known)) >= ratio[0]).sum())) / (1 + _DRAWS)
@@ -103,7 +105,7 @@ def _widest(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     spread = np.sqrt(np.maximum(below + above, 0) / (count - 2))
     least = 1e-6 * np.abs(ordered).max(axis=1, keepdims=True) + np.finfo(float).tiny
     ratio = np.diff(ordered, axis=1) / np.maximum(spread, least)
-    fewest = math.ceil(_SMALLEST * count)
+    fewest = max(_FEWEST, math.ceil(_SMALLEST * count))
     ratio[:, : fewest - 1] = ratio[:, count - fewest :] = 0
     best = ratio.argmax(axis=1)
     return ratio[np.arange(len(ratio)), best], best + 1
@@ -114,6 +116,17 @@ def _chance(count: int) -> np.ndarray:
     """The largest ratios of samples from one normal distribution; the same draws every time."""
     draws = np.random.default_rng(count).normal(size=(_DRAWS, count))
     return _widest(np.sort(draws, axis=1))[0]
+
+
+def _scaled(losses: np.ndarray) -> np.ndarray:
+    return np.log(losses) if (losses > 0).all() else losses
+
+
+def _is_wide(runs: Sequence[RunSummary], split: SplitConfiguration) -> bool:
+    """Whether the runs of neither side lie as far apart as the two sides do."""
+    losses = _scaled(np.array([runs[i].metrics["loss"].last for i in (*split.low, *split.high)]))
+    low, high = losses[: len(split.low)], losses[len(split.low) :]
+    return bool(high.min() - low.max() > max(np.ptp(low), np.ptp(high)))
 
 
 def _beyond_noise(runs: Sequence[RunSummary], split: SplitConfiguration) -> bool:

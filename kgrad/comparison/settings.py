@@ -9,6 +9,15 @@ from kgrad.comparison.summary import RunSummary
 _DERIVED = ("parameters", "steps_per_epoch", "layers", "output_initializer", "output_activation")
 
 
+def key_of(value: Setting) -> str:
+    """The same word for equal settings only: `True` is not `1`, but `1.0` is.
+
+    >>> key_of(1) == key_of(1.0), key_of(True) == key_of(1), key_of("1") == key_of(1)
+    (True, False, False)
+    """
+    return repr(int(value)) if isinstance(value, float) and value.is_integer() else repr(value)
+
+
 def values_of(runs: Sequence[RunSummary], name: str) -> tuple[Setting, ...]:
     """The setting of every run, `None` where a run has none of that name."""
     return tuple(run.settings.get(name) for run in runs)
@@ -22,7 +31,7 @@ def differing(runs: Sequence[RunSummary]) -> tuple[str, ...]:
     """
     judged = [run for run in runs if run.settings]
     names = dict.fromkeys(name for run in judged for name in run.settings)
-    found = [name for name in names if len(set(map(_key, values_of(judged, name)))) > 1]
+    found = [name for name in names if len(set(map(key_of, values_of(judged, name)))) > 1]
     for name in _DERIVED:
         others = [other for other in found if other != name]
         if name in found and _parts(judged, others) == _parts(judged, found):
@@ -62,16 +71,11 @@ def in_words(name: str, value: Setting) -> str:
     return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
 
 
-def _key(value: Setting) -> tuple[str, Setting]:
-    """Equal for equal settings only: `True` is not `1`."""
-    return type(value).__name__ if isinstance(value, bool) else "", value
-
-
 def _parts(runs: Sequence[RunSummary], names: Sequence[str]) -> int:
-    return len({tuple(_key(run.settings.get(name)) for name in names) for run in runs})
+    return len({tuple(key_of(run.settings.get(name)) for name in names) for run in runs})
 
 
 def _split(runs: Sequence[RunSummary], name: str) -> tuple[int, ...]:
     """The runs' values as numbers in the order of first appearance: equal for settings that split alike."""
-    seen: dict[tuple[str, Setting], int] = {}
-    return tuple(seen.setdefault(_key(value), len(seen)) for value in values_of(runs, name))
+    seen: dict[str, int] = {}
+    return tuple(seen.setdefault(key_of(value), len(seen)) for value in values_of(runs, name))

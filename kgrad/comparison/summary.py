@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,11 @@ class RunSummary:
     def is_sick(self) -> bool:
         """Whether a disease was found (notes do not count)."""
         return self.severity is not None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The same for two runs that are, number for number, the same training."""
+        return repr((self.loss, self.global_norm, self.profile, self.metrics)) if self.loss else self.path or self.name
 
     @property
     def causes(self) -> tuple[str, ...]:

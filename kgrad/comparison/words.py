@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from kgrad.comparison.association import SICK, Association, diseases, has
 from kgrad.comparison.groups import Group
 from kgrad.comparison.minima import SplitConfiguration
-from kgrad.comparison.settings import in_words
+from kgrad.comparison.settings import in_words, key_of
 from kgrad.comparison.significance import PairTest
 from kgrad.comparison.summary import RunSummary, grows
 
@@ -67,7 +67,7 @@ def _sick(runs: Sequence[RunSummary], found: Sequence[Association]) -> list[str]
     judged = [run for run in runs if run.is_judged]
     if not judged:
         return ["None of the runs holds a training step: there is nothing to compare."]
-    named = [disease for disease in diseases(judged) if disease != SICK]
+    named = sorted(diseases(judged), key=lambda disease: disease != SICK)
     if not named:
         return [f"None of the {len(judged)} runs is sick."]
     return [_of_disease(disease, judged, found) for disease in named]
@@ -77,7 +77,8 @@ def _of_disease(disease: str, judged: Sequence[RunSummary], found: Sequence[Asso
     count = sum(has(run, disease) for run in judged)
     verb = _VERBS.get(disease, (f"shows {disease.replace('-', ' ')}", f"show {disease.replace('-', ' ')}"))
     if count == len(judged):
-        return f"All {count} runs {verb[1]}."
+        whole = {1: "The only run", 2: "Both runs"}.get(count, f"All {count} runs")
+        return f"{whole} {verb[count != 1]}."
     parts = [f"{count} of {len(judged)} runs {verb[count != 1]}"]
     of_it = [each for each in found if each.disease == disease and each.holds]
     held = [each for each in of_it if each.within is None]
@@ -100,7 +101,11 @@ def _of_disease(disease: str, judged: Sequence[RunSummary], found: Sequence[Asso
     if sized is not None:
         parts.append(_size(sized))
     if len(parts) == 1 and count > 1:
-        parts.append(_leaning(held))
+        parts.append(
+            _leaning(held)
+            if held
+            else f"no setting by itself tells them apart by more than chance{_alike(disease, judged, found)}"
+        )
     return "; ".join(parts) + "."
 
 
@@ -131,12 +136,23 @@ def _counts(each: Association) -> str:
 
 
 def _leaning(held: Sequence[Association]) -> str:
-    if not held:
-        return "no setting that differs tells them from the others by more than chance"
     first = held[0]
     if first.is_numeric:
         return _size(first)
     return _counts(first)
+
+
+def _alike(disease: str, judged: Sequence[RunSummary], found: Sequence[Association]) -> str:
+    """What the sick have in common, told as a count where there are too few of them to call it more."""
+    shared = [
+        e for e in found if e.disease == disease and e.within is None and not e.is_numeric and not e.sick_without
+    ][:2]
+    if not shared:
+        return ""
+    rest = [run for run in judged if not has(run, disease)]
+    alike = sum(all(key_of(run.settings.get(e.setting)) == key_of(e.value) for e in shared) for run in rest)
+    values = " and ".join(in_words(e.setting, e.value) for e in shared)
+    return f" (all use {values}; of the {len(rest)} others {alike or 'none'} {'do' if alike > 1 else 'does'})"
 
 
 def _best(groups: Sequence[Group], tests: Sequence[PairTest], measure: str) -> list[str]:

@@ -12,6 +12,8 @@ from kgrad.prescription.prescription import Prescription
 # The middle, on a log scale, of the range 1e-4 ... 1e-1 that TheDeepChecker (Ben Braiek & Khomh 2023) takes for
 # sound: an update of this share of the weight's norm per step.
 TARGET_RATIO = 3e-3
+# Its upper end: steps of this share throw weights away instead of correcting them.
+_TOO_FAST = 0.1
 # One prescription moves the rate by at most this factor: the ratio is measured on a sick run.
 _LARGEST_FACTOR = 10.0
 _SMALLEST_FACTOR = 1e-3
@@ -25,6 +27,12 @@ def prescribe_lower_rate(log: RunLog, finding: Finding) -> Prescription | None:
     if ratio is None or ratio <= TARGET_RATIO:
         return None
     return _change(log, finding, ratio, max(TARGET_RATIO / ratio, _SMALLEST_FACTOR))
+
+
+def prescribe_gentler_rate(log: RunLog, finding: Finding) -> Prescription | None:
+    """A lower rate where steps too large came before the finding: it is they that did the harm."""
+    ratio = update_ratio(log, finding.first_step - _WINDOW, finding.first_step)
+    return prescribe_lower_rate(log, finding) if ratio is not None and ratio > _TOO_FAST else None
 
 
 def prescribe_higher_rate(log: RunLog, finding: Finding) -> Prescription | None:

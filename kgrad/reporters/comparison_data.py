@@ -17,21 +17,29 @@ def page_data(comparison: Comparison) -> dict[str, Any]:
 
     Returns:
         `runs`: name, mark (a disease, `"healthy"` or why it is not judged) and group of each; `steps`: the distinct
-        lists of steps of the curves, and `curves`: which of them each run has, with its loss, global norm and layer
-        profile; `axes`: what parallel coordinates show; `fields`: all that differs between two runs, as the distinct
-        values and which of them each run has.
+        lists of steps of the curves, `layers`: the distinct lists of layer names, and `curves`: which of them each run
+        has, with its loss, global norm and layer profile; `axes`: what parallel coordinates show; `fields`: all that
+        differs between two runs, as the distinct values and which of them each run has.
     """
     runs = comparison.runs
     group_of = {place: number for number, each in enumerate(comparison.groups) for place in each.runs}
     steps = list(dict.fromkeys(run.curve_steps for run in runs))
-    place_of = {each: place for place, each in enumerate(steps)}
+    layers = list(dict.fromkeys(run.layers for run in runs))
+    step_place, layer_place = ({each: place for place, each in enumerate(lists)} for lists in (steps, layers))
     data = {
         "measure": comparison.measure,
         "runs": [{"name": r.name, "mark": mark(r), "group": group_of.get(i, -1)} for i, r in enumerate(runs)],
         "groups": [each.label for each in comparison.groups],
         "steps": steps,
+        "layers": layers,
         "curves": [
-            {"steps": place_of[run.curve_steps], "loss": run.loss, "norm": run.global_norm, "profile": run.profile}
+            {
+                "steps": step_place[run.curve_steps],
+                "layers": layer_place[run.layers],
+                "loss": run.loss,
+                "norm": run.global_norm,
+                "profile": run.profile,
+            }
             for run in runs
         ],
         "axes": [*_setting_axes(comparison), *_result_axes(comparison)],
@@ -97,7 +105,7 @@ def _fields(comparison: Comparison) -> list[dict[str, Any]]:
         *(_field("setting", name, (shown(r.settings.get(name)) for r in runs)) for name in settings),
         _field("setting", "seed", (shown(run.seed) for run in runs)),
         _field("diagnosis", "verdict", (run.verdict or run.problem for run in runs)),
-        _field("diagnosis", "diseases", (", ".join(run.causes) or "none" for run in runs)),
+        _field("diagnosis", "diseases", (_found(run) for run in runs)),
         _field("diagnosis", "phases", (_phases(run) for run in runs)),
         *(_field("result", f"last {name}", (_number(run, name, "last") for run in runs)) for name in metrics),
         *(_field("result", f"best {name}", (_number(run, name, "best") for run in runs)) for name in metrics),
@@ -114,6 +122,15 @@ def _field(section: str, name: str, values: Iterable[str]) -> dict[str, Any]:
     place: dict[str, int] = {}
     index = [place.setdefault(value, len(place)) for value in values]
     return {"section": section, "name": name, "values": list(place), "index": index}
+
+
+def _found(run: RunSummary) -> str:
+    """All that the rules found, symptoms with their causes."""
+    said = (
+        f"{each.rule} ({each.severity}{f', caused by {each.caused_by}' * (each.caused_by is not None)})"
+        for each in run.found
+    )
+    return ", ".join(said) or "none"
 
 
 def _phases(run: RunSummary) -> str:

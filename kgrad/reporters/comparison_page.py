@@ -41,6 +41,7 @@ class ComparisonPage:
     tested: str
     associations: tuple[AssociationRow, ...]
     association_count: int
+    decided_count: int
     splits: tuple[SplitRow, ...]
     has_curves: bool
     data: dict[str, Any]
@@ -87,6 +88,7 @@ def make_comparison_page(comparison: Comparison) -> ComparisonPage:
         tested=comparison.tested,
         associations=tuple(_association(each) for each in comparison.associations[:_ASSOCIATIONS]),
         association_count=len(comparison.associations),
+        decided_count=sum(not math.isnan(each.adjusted) for each in comparison.associations),
         splits=tuple(_splits(comparison)),
         has_curves=any(run.loss or run.global_norm for run in comparison.runs),
         data=page_data(comparison),
@@ -166,12 +168,14 @@ def _association(each: Association) -> AssociationRow:
         without=f"{each.sick_without} of {each.runs_without} sick",
         p=_chance(each.p),
         adjusted=_chance(each.adjusted),
-        answer=_direction(each) if each.holds else "may be chance",
+        answer=_direction(each),
         tone="soft" if not each.holds else "fail" if each.effect > 0 else "pass",
     )
 
 
 def _direction(each: Association) -> str:
+    if not each.holds:
+        return "too few to tell" if math.isnan(each.adjusted) else "may be chance"
     return "goes with it" if each.effect > 0 else "goes without it"
 
 

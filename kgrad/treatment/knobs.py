@@ -17,7 +17,7 @@ _CLIPPING = ("clipnorm", "global_clipnorm", "clipvalue")
 # What layers call the initializer of their weight matrix; a separable convolution has two.
 _KERNEL_INITIALIZERS = ("kernel_initializer", "depthwise_initializer", "pointwise_initializer")
 # What no change of a model can bring about, and where it is changed instead.
-_ELSEWHERE = {
+ELSEWHERE = {
     "epochs": "How long to train is an argument of fit, not a setting of the model.",
     "learning_rate_schedule": "It is a callback of fit, not a setting of the model.",
     "loss_scaling": "The dtype policy has to stand before the model is built.",
@@ -32,17 +32,27 @@ def plan_of(model: keras.Model, prescriptions: Sequence[Prescription]) -> Plan:
     """
     plan = Plan(places_of(model), loss=model.loss)
     for prescription in prescriptions:
-        knob = _KNOBS.get(prescription.knob)
-        if knob is None:
-            elsewhere = _ELSEWHERE.get(prescription.knob)
-            raise TreatmentError(
-                f"{elsewhere} By hand:\n{prescription.code}"
-                if elsewhere
-                else f"kgrad cannot turn the knob {prescription.knob!r}, only {', '.join(_KNOBS)}. "
-                f"Change it by hand:\n{prescription.code}"
-            )
-        knob(plan, prescription)
+        _turn(plan, prescription)
     return plan
+
+
+def _turn(plan: Plan, prescription: Prescription) -> None:
+    knob = _KNOBS.get(prescription.knob)
+    if knob is not None:
+        knob(plan, prescription)
+        return
+    elsewhere = ELSEWHERE.get(prescription.knob)
+    raise TreatmentError(
+        f"{elsewhere} By hand:\n{prescription.code}"
+        if elsewhere
+        else f"kgrad cannot turn the knob {prescription.knob!r}, only {', '.join(_KNOBS)}. "
+        f"Change it by hand:\n{prescription.code}"
+    )
+
+
+def _several(plan: Plan, prescription: Prescription) -> None:
+    for part in prescription.settings["parts"]:
+        _turn(plan, Prescription.from_dict(part))
 
 
 def _activation(plan: Plan, prescription: Prescription) -> None:
@@ -171,6 +181,7 @@ _KNOBS: dict[str, Callable[[Plan, Prescription], None]] = {
     "normalization": normalization,
     "architecture": architecture,
     "input_scaling": input_scaling,
+    "several": _several,
 }
 
 

@@ -47,12 +47,14 @@ def input_scaling(plan: Plan, prescription: Prescription) -> None:
     settings = prescription.settings
     if "targets" in settings:
         _targets(plan, prescription)
-    elif settings.get("layer") == "Normalization":
+    if settings.get("layer") == "Normalization":
         plan.front = "Normalization"
     elif settings.get("layer") == "Rescaling":
         plan.front = _finite(settings.get("scale"))
-    else:
+    elif "targets" not in settings:
         raise TreatmentError(f"This prescription names no layer to put in front. By hand:\n{prescription.code}")
+    if settings.get("learning_rate") is not None:
+        plan.scaled_rate = _finite(settings["learning_rate"])
 
 
 def _targets(plan: Plan, prescription: Prescription) -> None:

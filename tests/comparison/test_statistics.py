@@ -1,15 +1,19 @@
 """Groups, tests, associations and minima, on batches whose truth is known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from kgrad.comparison import make_comparison
-from kgrad.comparison.association import SICK
+from kgrad.comparison.association import SICK, fisher
 from kgrad.comparison.groups import interval
 from kgrad.comparison.holm import holm
+from kgrad.comparison.significance import rank_test
 from kgrad.errors import KgradError
 
 from .batch import seeds, summary
@@ -72,6 +76,7 @@ def test_welch_as_scipy_does_it_and_refused_at_one():
     first, *others = make_comparison(runs).tests
     expected = stats.ttest_ind((2.0, 2.4, 2.2), (1.0, 1.1, 1.3), equal_var=False)
     assert first.p == pytest.approx(expected.pvalue)
+    assert (first.low, first.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
     assert first.difference == pytest.approx(2.2 - 3.4 / 3)
     assert first.delta == 1.0
     assert first.differ
@@ -87,6 +92,45 @@ def test_a_diverged_training_is_ranked_worst():
     (test,) = make_comparison([*good, *bad]).tests
     # the diverged ones share one curve here, so they count once: six against two
     assert (test.method, test.delta) == ("Mann-Whitney", 1.0)
+
+
+def test_groups_without_any_spread_are_ranked_and_not_called_certain():
+    """Accuracies stuck at chance: no spread to hold a difference against, though floats round to a spread of 1e-17."""
+    runs = [replace(each, loss=(2.0 + each.seed, each.loss[-1])) for each in
+            (summary(f"{x}{i}", loss, x=x, seed=i) for x, loss in ((1, 0.1), (2, 0.98)) for i in range(3))]  # fmt: skip
+    (test,) = make_comparison(runs).tests
+    assert (test.method, test.delta, test.differ) == ("Mann-Whitney", 1.0, False)
+    assert test.p == pytest.approx(0.1)  # one of twenty ways to deal three and three out, at both ends
+    assert test.difference == pytest.approx(0.88)
+    assert math.isnan(test.g)
+    same = [replace(run, metrics=runs[0].metrics) for run in runs]
+    assert "the same value" in make_comparison(same).tests[0].refused
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=5), st.lists(st.integers(0, 4), min_size=2, max_size=5))
+def test_ranks_with_ties_are_exact(first, second):
+    def statistic(x, y, axis):
+        return stats.rankdata(np.concatenate([x, y], axis=axis), axis=axis)[..., : x.shape[-1]].sum(axis=axis)
+
+    exact = stats.permutation_test((first, second), statistic, vectorized=True, n_resamples=np.inf)
+    assert rank_test(np.array(first, float), np.array(second, float)) == pytest.approx(exact.pvalue)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_ranks_of_many_runs_as_scipy_does_it(ties):
+    generator = np.random.default_rng(0)
+    first, second = generator.normal(size=20), generator.normal(0.7, 1, size=15)
+    if ties:
+        first, second = first.round(), second.round()
+    expected = stats.mannwhitneyu(first, second, method="asymptotic")
+    assert rank_test(first, second) == pytest.approx(expected.pvalue)
+
+
+def test_equal_numbers_of_different_types_are_one_setting():
+    runs = [summary(f"r{i}", 1.0 + i, seed=i, clipnorm=value) for i, value in enumerate((1, 1.0, None, None))]
+    groups = make_comparison(runs).groups
+    assert [(group.label, len(group.values)) for group in groups] == [("clipnorm 1", 2), ("no clipnorm", 2)]
 
 
 def test_holm_against_its_definition():
@@ -118,8 +162,8 @@ def test_more_than_ten_groups_are_tested_one_setting_apart():
 
 def test_what_separates_the_sick():
     runs = [
-        summary(f"{act}-{init}-{i}", 1 + i, seed=i, activation=act, initializer=init, width=64 if i else 32,
-                disease="vanishing-gradient" if act == "sigmoid" and init == "glorot" and i else "")
+        summary(f"{act}-{init}-{i}", len(act + init) + i, seed=i, activation=act, initializer=init,
+                width=64 if i else 32, disease="vanishing-gradient" if act + init == "sigmoidglorot" and i else "")
         for act in ("sigmoid", "relu") for init in ("glorot", "he") for i in range(10)
     ]  # fmt: skip
     comparison = make_comparison(runs)
@@ -137,6 +181,53 @@ def test_what_separates_the_sick():
         "9 of 40 runs vanish; all 9 use sigmoid (9 of the 20 that do); "
         "of those 20, 9 of 10 with glorot and 0 of 10 without."
     )
+
+
+def test_what_a_setting_did_not_change_in_any_number_is_counted_once():
+    runs = [
+        summary(f"{act}-{clip}-{i}", len(act) + i / 10, seed=i, activation=act, clipnorm=clip,
+                disease="plateau" if act == "sigmoid" else "")
+        for act in ("sigmoid", "relu") for clip in (None, 1.0) for i in range(4)
+    ]  # fmt: skip
+    found = {each.setting: each for each in make_comparison(runs).associations if each.within is None}
+    assert found["activation"].p == pytest.approx(stats.fisher_exact([[4, 0], [0, 4]]).pvalue)
+    assert (found["activation"].sick_with, found["activation"].runs_with) == (8, 8)
+    assert found["clipnorm"].p == pytest.approx(1)
+
+
+def test_what_so_few_runs_cannot_decide_costs_nothing():
+    """One odd run each of several diseases must not hide that all with sigmoid are sick."""
+    diseases = ("vanishing-gradient", "vanishing-gradient", "plateau", "plateau", "learning-rate-too-low", "dead-units")
+    runs = [
+        summary(f"r{i}", 1.0 + i, seed=i, activation="relu" if i > 5 else "sigmoid", width=i % 3,
+                disease=diseases[i] if i < 6 else "") for i in range(12)
+    ]  # fmt: skip
+    comparison = make_comparison(runs)
+    single = next(each for each in comparison.associations if each.disease == "dead-units")
+    assert math.isnan(single.adjusted)
+    assert not single.holds
+    assert comparison.verdict[0] == "6 of 12 runs are sick; all 6 use sigmoid (and nobody else does)."
+    said = next(sentence for sentence in comparison.verdict if "vanish" in sentence)
+    assert said.startswith("2 of 12 runs vanish; no setting by itself tells them apart by more than chance")
+    assert "use sigmoid" in said
+
+
+@given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 12), st.integers(0, 12))
+def test_fisher_as_scipy_does_it_and_the_least_it_can_be(a, b, c, d):
+    if a + b + c + d == 0:
+        return
+    p, least = fisher(a, a + b, c, c + d)
+    assert p == pytest.approx(stats.fisher_exact([[a, b], [c, d]]).pvalue)
+    smallest, largest = max(0, a - d), min(a + b, a + c)
+    tables = [[[k, a + b - k], [a + c - k, d - a + k]] for k in range(smallest, largest + 1)]
+    assert least == pytest.approx(min(stats.fisher_exact(table).pvalue for table in tables))
+
+
+def test_a_trend_over_few_numbers_is_seen():
+    runs = [summary(f"r{i}", 1.0 + i, seed=i, depth=2 ** (i % 4), disease="plateau" if i % 4 > 1 and i % 5 else "")
+            for i in range(40)]  # fmt: skip
+    trend = next(each for each in make_comparison(runs).associations if each.is_numeric)
+    assert (trend.median_sick, trend.median_healthy, trend.holds) == (6, 2, True)
 
 
 def test_a_number_of_many_values_is_looked_at_as_a_number():
@@ -166,7 +257,7 @@ def test_no_cause_is_invented():
         ]
         comparison = make_comparison(runs)
         blamed = any(each.holds for each in comparison.associations)
-        assert blamed != ("no setting that differs" in comparison.verdict[0])
+        assert blamed != ("no setting by itself" in comparison.verdict[0])
         false += blamed
     assert false <= 11
 
@@ -193,6 +284,27 @@ def test_one_cloud_of_losses_is_one_minimum():
     for draw in range(100):
         found += bool(make_comparison(seeds(8, 1.0, 0.1, np.random.default_rng(draw), x=1)).minima)
     assert found <= 11
+
+
+def test_a_long_tail_is_one_minimum():
+    """Losses with a long tail to the right: neither its outliers nor its gaps are clusters."""
+    found = 0
+    for draw in range(100):
+        losses = 1 + 0.1 * np.random.default_rng(draw).exponential(size=8)
+        runs = [summary(f"r{i}", float(loss), seed=i, x=1) for i, loss in enumerate(losses)]
+        found += bool(make_comparison(runs).minima)
+    assert found <= 11
+
+
+def test_one_run_apart_is_no_minimum():
+    generator = np.random.default_rng(0)
+    assert make_comparison([*seeds(7, 0.5, 0.01, generator, x=1), summary("odd", 2.3, x=1, seed=9)]).minima == ()
+
+
+def test_the_same_training_twice_is_no_cluster():
+    losses = (1.0, 1.01, 2.0)
+    runs = [summary(f"r{i}", losses[i // 3], seed=i // 3, x=1) for i in range(9)]
+    assert make_comparison(runs).minima == ()
 
 
 def test_a_gap_within_the_noise_of_batches_is_none():

@@ -156,14 +156,17 @@ def test_the_filter_keeps_rows_that_hold_every_word(page):
 
 
 @pytest.mark.browser
-def test_two_picked_runs_are_laid_side_by_side(page):
+def test_two_picked_runs_are_laid_side_by_side(page, comparison):
     rows = page.locator("#run-table tbody tr")
     rows.nth(1).locator("input").check()
     rows.nth(16).locator("input").check()
     said = page.inner_text("#two")
     assert "activation\trelu\tsigmoid" in said
-    assert "diseases\tnone\tvanishing-gradient" in said
+    assert "diseases\tnone\tvanishing-gradient (" in said
     assert "optimizer" not in said
+    norms = [comparison.runs[place].profile[0] for place in (1, 16)]
+    cells = re.search(r"dense_0\t(\S+)\t(\S+)", said).groups()
+    assert [float(cell) for cell in cells] == pytest.approx(norms, rel=0.05)
     page.select_option("#second", "2")
     assert "activation" not in page.inner_text("#two")
     assert page.inner_text("#two").startswith("what differs\trelu-GlorotUniform-0\trelu-GlorotUniform-1")

@@ -1,3 +1,15 @@
+// The layers of two runs side by side, by their place from the input, where their median gradient norms differ.
+function layersApart(data, first, second) {
+  const [left, right] = [first, second].map((run) => ({ names: data.layers[data.curves[run].layers], norms: data.curves[run].profile }));
+  const shown = (side, place) => (place >= side.norms.length ? "no such layer" : side.norms[place] === null ? "not finite" : short(side.norms[place]));
+  const rows = [];
+  for (let place = 0; place < Math.max(left.norms.length, right.norms.length); place += 1) {
+    const names = new Set([left, right].filter((side) => place < side.norms.length).map((side) => side.names[place]));
+    if (left.norms[place] !== right.norms[place]) rows.push([[...names].join(" / "), shown(left, place), shown(right, place)]);
+  }
+  return rows;
+}
+
 // Everything in which the two picked runs differ.
 function offerDifference(data, state) {
   const selects = [document.getElementById("first"), document.getElementById("second")], table = document.getElementById("two");
@@ -30,19 +42,22 @@ function offerDifference(data, state) {
     head.append(line("th", ["what differs", data.runs[first].name, data.runs[second].name]));
     const differ = data.fields.filter((field) => field.index[first] !== field.index[second]);
     let section = "";
+    const begin = (name) => {
+      const row = document.createElement("tr"), title = cell("th", name);
+      title.colSpan = 3;
+      title.scope = "rowgroup";
+      title.className = "soft";
+      row.append(title);
+      body.append(row);
+    };
     for (const field of differ) {
-      if (field.section !== section) {
-        section = field.section;
-        const row = document.createElement("tr"), title = cell("th", section);
-        title.colSpan = 3;
-        title.scope = "rowgroup";
-        title.className = "soft";
-        row.append(title);
-        body.append(row);
-      }
+      if (field.section !== section) begin((section = field.section));
       body.append(line("td", [field.name, field.values[field.index[first]], field.values[field.index[second]]]));
     }
-    if (!differ.length) body.append(line("td", ["", "nothing differs", "nothing differs"]));
+    const layers = layersApart(data, first, second);
+    if (layers.length) begin("median gradient norm, layer by layer from the input");
+    body.append(...layers.map((texts) => line("td", texts)));
+    if (!differ.length && !layers.length) body.append(line("td", ["", "nothing differs", "nothing differs"]));
     table.append(head, body);
   };
   state.listen((changed) => changed.has("picked") && tell());
