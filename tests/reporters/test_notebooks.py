@@ -6,6 +6,8 @@ import pytest
 
 import kgrad
 
+from .test_browser import Visit, assert_quiet
+
 
 def test_a_run_says_what_was_recorded(sick):
     shown = sick.log._repr_html_()
@@ -32,6 +34,19 @@ def test_the_report_stands_in_a_frame_of_its_own(hostile):
     shown = hostile._repr_html_()
     assert len(re.findall(r"<\w", shown)) == 1
     assert shown.startswith("<iframe srcdoc=")
+
+
+@pytest.mark.browser
+def test_the_frame_draws_and_its_links_stay_inside(browser, tmp_path, sick):
+    visited = Visit(browser, tmp_path / "notebook.html", f"<!doctype html><body>{sick._repr_html_()}</body>")
+    frame = visited.page.frame_locator("iframe")
+    frame.locator("html[data-drawn]").wait_for(state="attached")
+    assert frame.locator("#verdict").is_visible()
+    frame.get_by_role("link", name="The finding and its evidence").click()
+    assert frame.locator("#finding-1").is_visible()
+    assert visited.page.url.endswith("notebook.html")
+    assert_quiet(visited)
+    visited.context.close()
 
 
 def test_a_comparison_shows_its_verdict(sick, tmp_path):

@@ -15,6 +15,17 @@ function offerCopies() {
   }
 }
 
+// In a notebook's frame the notebook's address is the base of links: one within the page would open the notebook there.
+function keepLinksInside() {
+  if (location.protocol !== "about:") return;
+  for (const link of document.querySelectorAll('a[href^="#"]')) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      document.getElementById(link.getAttribute("href").slice(1))?.scrollIntoView();
+    });
+  }
+}
+
 // A name in the text becomes a button that does something; without a script it stays a name.
 function buttonFrom(element, act) {
   const button = document.createElement("button");

@@ -77,6 +77,7 @@ function followPage(run, state) {
 
 async function begin() {
   offerCopies();
+  keepLinksInside();
   if (!document.getElementById("data")) return;
   const run = await readRun();
   const chip = document.querySelector("article [data-layer]");
