@@ -10,7 +10,7 @@ import kgrad
 from kgrad.reporters.page import make_page
 
 from .test_browser import assert_quiet, visit
-from .test_interaction import option
+from .test_interaction import assert_no_barrier, option
 
 __all__ = ["visit"]
 
@@ -113,6 +113,7 @@ def test_proofs_are_drawn(visit, proven, scheme):
     page.get_by_role("link", name="Change the").first.click()
     assert "#prescription-" in page.url
     assert_quiet(visited)
+    assert_no_barrier(page)
 
 
 @pytest.mark.browser
