@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from kgrad.diagnosis.calibration import COUNTS, calibrated
 from kgrad.diagnosis.finding import SEVERITIES, Finding
 from kgrad.diagnosis.phases import Phase, layer_phases, model_phases
 from kgrad.diagnosis.rule import NotApplicable, Rule, all_rules
@@ -78,16 +79,23 @@ class Diagnosis:
         return asdict(self)
 
 
-def diagnose(log: RunLog, rules: Iterable[Rule] | None = None, *, layers: bool = True) -> Diagnosis:
+def diagnose(
+    log: RunLog,
+    rules: Iterable[Rule] | None = None,
+    *,
+    layers: bool = True,
+    counts: Mapping[str, tuple[int, int]] = COUNTS,
+) -> Diagnosis:
     """The diagnosis of a run. Pure: the same log gives the same diagnosis.
 
     Args:
         log: the run.
         rules: the rules to ask; all of them by default.
         layers: whether to find the phases of every layer too, which is half the work in a deep network.
+        counts: how often each rule was right on other trainings, which corrects its confidence.
     """
     asked = tuple(rules) if rules is not None else all_rules()
-    outcomes = _explain(tuple(_ask(each, log) for each in asked), asked)
+    outcomes = _explain(tuple(_calibrate(_ask(each, log), counts) for each in asked), asked)
     diagnosis = Diagnosis(log.name, "", outcomes, model_phases(log), layer_phases(log) if layers else {})
     return replace(diagnosis, verdict=_verdict(log, diagnosis))
 
@@ -105,6 +113,14 @@ def _ask(each: Rule, log: RunLog) -> Outcome:
     except Exception as error:  # a broken rule must not hide what the others found
         return Outcome(each.id, "error", f"{type(error).__name__}: {error}")
     return Outcome(each.id, "found", finding=finding) if finding else Outcome(each.id, "clear")
+
+
+def _calibrate(outcome: Outcome, counts: Mapping[str, tuple[int, int]]) -> Outcome:
+    """The same with the confidence that the rule's record bears out; a note keeps the rule's own."""
+    finding = outcome.finding
+    if finding is None or finding.severity == "info":
+        return outcome
+    return replace(outcome, finding=replace(finding, confidence=calibrated(finding.rule, finding.confidence, counts)))
 
 
 def _explain(outcomes: tuple[Outcome, ...], rules: tuple[Rule, ...]) -> tuple[Outcome, ...]:

@@ -31,6 +31,13 @@ _BINARY = frozenset({"binary_crossentropy", "binary_focal_crossentropy"})
 _SPARSE = frozenset({"sparse_categorical_crossentropy"})
 _PROBABILITY = _CATEGORICAL | _BINARY | _SPARSE
 _REGRESSION = frozenset({"mean_squared_error", "mean_absolute_error", "huber", "log_cosh"})
+# Losses that compare each output with a target of its own; what a loss of one's own does is not known.
+_ELEMENTWISE = (
+    _CATEGORICAL
+    | _BINARY
+    | _REGRESSION
+    | {"mean_absolute_percentage_error", "mean_squared_logarithmic_error", "poisson", "hinge", "squared_hinge"}
+)
 _SQUASHING = ("softmax", "sigmoid", "hard_sigmoid")
 
 
@@ -98,10 +105,14 @@ def _broadcast(output: Objective, loss: str) -> Mismatch | None:
     target = output.target
     if target is None or target.shape not in ((), (1,)) or not output.units or output.units == 1:
         return None
-    if loss in _SPARSE or not loss:
+    if loss not in _ELEMENTWISE:
         return None
     text = f"{output.layer} has {output.units} units and the targets one column: each unit is trained on the same."
-    return Mismatch("one-target-for-units", text, {"units": 1})
+    # A softmax over classes 0 to units - 1 wants the loss for class numbers; anything else wants one unit.
+    classes = output.activation == "softmax" and 1 <= _largest_label(target) < output.units
+    return Mismatch(
+        "one-target-for-units", text, {"loss": "sparse_categorical_crossentropy"} if classes else {"units": 1}
+    )
 
 
 def _percentage_of_zero(output: Objective, loss: str) -> Mismatch | None:

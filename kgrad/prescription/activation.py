@@ -101,6 +101,19 @@ def prescribe_leaky(log: RunLog, finding: Finding) -> Prescription | None:
     return _swap(log, finding, dead, "leaky_relu", why, finding.evidence[:3])
 
 
+def prescribe_nonlinearity(log: RunLog, finding: Finding) -> Prescription | None:
+    """ReLU where the hidden layers have no activation and the model is therefore one linear map.
+
+    Source: Leshno et al. 1993, "Multilayer feedforward networks with a nonpolynomial activation function can
+    approximate any function": the non-linearity is what more layers need to be more than one.
+    """
+    if finding.details.get("kind") != "linear":
+        return None
+    hidden = list(finding.layers)
+    why = f"{len(hidden)} hidden layers without activation are one linear map; with ReLU between them they are not."
+    return _swap(log, finding, hidden, "relu", why, finding.evidence[:2])
+
+
 def _hidden(log: RunLog, activations: tuple[str, ...]) -> list[str]:
     """Layers with one of these activations that feed another layer with weights."""
     weighted = log.structure.weighted_layers[:-1]
@@ -108,7 +121,7 @@ def _hidden(log: RunLog, activations: tuple[str, ...]) -> list[str]:
 
 
 def _kinds(log: RunLog, names: list[str]) -> list[str]:
-    return list(dict.fromkeys(str(log.structure.effective_activation(name)) for name in names))
+    return list(dict.fromkeys(log.structure.effective_activation(name) or "linear" for name in names))
 
 
 def _swap(

@@ -11,11 +11,13 @@ from kgrad.prescription.activation import (
     prescribe_bounded_growth,
     prescribe_leaky,
     prescribe_non_saturating,
+    prescribe_nonlinearity,
 )
 from kgrad.prescription.architecture import prescribe_gated_cell, prescribe_residual
 from kgrad.prescription.batch_size import prescribe_accumulation
 from kgrad.prescription.bias import prescribe_zero_bias
 from kgrad.prescription.clipping import prescribe_clipping, prescribe_looser_clipping
+from kgrad.prescription.data_cleaning import prescribe_finite_rows
 from kgrad.prescription.epochs import prescribe_more_epochs
 from kgrad.prescription.initializer import prescribe_initializer
 from kgrad.prescription.input_scaling import prescribe_input_scaling
@@ -46,7 +48,7 @@ def _all(*knobs: Callable[[RunLog, Finding], Prescription | None]) -> tuple[Knob
     return tuple(_plain(knob) for knob in knobs)
 
 
-# Which knobs answer which rule, the one that goes to the root of it first.
+# Which knobs answer which rule, or a kind of its findings, the one that goes to the root of it first.
 KNOBS: dict[str, tuple[Knob, ...]] = {
     "vanishing-gradient": _all(
         prescribe_awake,
@@ -66,6 +68,8 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
         prescribe_clipping,
         *_all(prescribe_lower_rate),
     ),
+    "nonfinite-gradient:inputs": _all(prescribe_finite_rows),
+    "nonfinite-gradient:targets": _all(prescribe_finite_rows),
     "dead-units": _all(
         prescribe_zero_bias, prescribe_gentler_rate, prescribe_awake, prescribe_leaky, prescribe_lower_rate
     ),
@@ -81,7 +85,13 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     "clipping-too-tight": _all(prescribe_looser_clipping),
     "loss-scale-trouble": _all(prescribe_loss_scaling),
     "saddle-point": _all(prescribe_optimizer, prescribe_momentum, prescribe_initializer),
-    "plateau": _all(prescribe_initializer, prescribe_non_saturating, prescribe_optimizer, prescribe_higher_rate),
+    "plateau": _all(
+        prescribe_nonlinearity,
+        prescribe_initializer,
+        prescribe_non_saturating,
+        prescribe_optimizer,
+        prescribe_higher_rate,
+    ),
 }
 
 
@@ -100,7 +110,8 @@ def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
         answered = {prescription.finding for prescription in offered}
         if finding.severity == "info" or finding.caused_by in answered:
             continue
-        answers = (knob(log, finding, diagnosis) for knob in KNOBS.get(finding.rule, ()))
+        kind = f"{finding.rule}:{finding.details.get('kind')}"
+        answers = (knob(log, finding, diagnosis) for knob in KNOBS.get(kind, KNOBS.get(finding.rule, ())))
         offered += [answer for answer in answers if answer is not None]
     offered = _without_repeats(offered)
     joined = together(offered, diagnosis)

@@ -7,7 +7,7 @@ from kgrad.diagnosis.finding import at_least
 from kgrad.prescription.prescription import Prescription
 
 # Knobs that are turned elsewhere than in the model, or on the data.
-_ELSEWHERE = ("epochs", "learning_rate_schedule", "loss_scaling")
+_ELSEWHERE = ("epochs", "learning_rate_schedule", "loss_scaling", "data_cleaning")
 # Knobs that set the same things of a layer: of two that name one layer only the first is taken.
 _ON_LAYERS = ("initializer", "activation", "normalization", "architecture", "regularization")
 _COMPILE = "model.compile("

@@ -23,7 +23,9 @@ _VIRIDIS = np.array(
     dtype=np.float64,
 )  # fmt: skip
 # Not on the scale, and unlike it for every kind of colour vision by its lightness beside its neighbours.
-_MISSING, _ZERO, _BROKEN = np.array([150, 150, 150]), np.array([20, 20, 24]), np.array([213, 94, 0])
+_OFF_SCALE = np.array([(150, 150, 150), (20, 20, 24), (213, 94, 0)])
+_SHADES = 253
+_MISSING, _ZERO, _BROKEN = range(_SHADES, 256)
 WIDTH, HEIGHT = 960, 240
 # Points of a static curve: more cannot be told apart at this width.
 _MOST_POINTS = 480
@@ -154,26 +156,27 @@ def heatmap(gradient: Reduced, scale: tuple[float, float], most: int = 480) -> s
     values = gradient.middle[places].T
     with np.errstate(divide="ignore", invalid="ignore"):
         share = (np.log10(values) - scale[0]) / (scale[1] - scale[0])
-    pixels = _colours(np.where(np.isfinite(share), share, np.nan))
+    pixels = np.rint(np.clip(np.nan_to_num(share), 0, 1) * (_SHADES - 1)).astype(np.uint8)
+    pixels[np.isnan(values)] = _MISSING
     pixels[values == 0] = _ZERO
     pixels[np.logical_or.reduceat(gradient.broken, places, axis=0).T] = _BROKEN
-    return _png(pixels)
+    return _png(pixels, _palette())
 
 
-def _colours(share: FloatArray) -> NDArray[np.uint8]:
-    place = np.clip(np.nan_to_num(share), 0, 1) * (len(_VIRIDIS) - 1)
+def _palette() -> NDArray[np.uint8]:
+    """The colours that a pixel's number stands for: the shades of the scale, then what is not on it."""
+    place = np.linspace(0, len(_VIRIDIS) - 1, _SHADES)
     left = np.minimum(place.astype(int), len(_VIRIDIS) - 2)
-    weight = (place - left)[..., None]
-    mixed = _VIRIDIS[left] * (1 - weight) + _VIRIDIS[left + 1] * weight
-    return np.where(np.isnan(share)[..., None], _MISSING, mixed).astype(np.uint8)
+    weight = (place - left)[:, None]
+    return np.vstack([_VIRIDIS[left] * (1 - weight) + _VIRIDIS[left + 1] * weight, _OFF_SCALE]).astype(np.uint8)
 
 
-def _png(pixels: NDArray[np.uint8]) -> str:
-    """A `data:` URL of RGB pixels, shape `(rows, columns, 3)`. Source: PNG specification, RFC 2083."""
-    rows, columns = pixels.shape[:2]
+def _png(pixels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> str:
+    """A `data:` URL of numbers into a palette, shape `(rows, columns)`. Source: PNG specification, RFC 2083."""
+    rows, columns = pixels.shape
     raw = b"".join(b"\0" + row.tobytes() for row in pixels)
-    header = struct.pack(">IIBBBBB", columns, rows, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(raw, 9)), (b"IEND", b""))
+    header = struct.pack(">IIBBBBB", columns, rows, 8, 3, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"PLTE", palette.tobytes()), (b"IDAT", zlib.compress(raw, 6)), (b"IEND", b""))
     body = b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )

@@ -21,6 +21,7 @@ ELSEWHERE = {
     "epochs": "How long to train is an argument of fit, not a setting of the model.",
     "learning_rate_schedule": "It is a callback of fit, not a setting of the model.",
     "loss_scaling": "The dtype policy has to stand before the model is built.",
+    "data_cleaning": "The data are not the model's to change.",
 }
 
 

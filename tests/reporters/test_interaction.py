@@ -83,7 +83,10 @@ def test_pointing_at_a_cell_shows_its_layer_and_its_step_everywhere(opened, sick
 
 def test_a_clicked_layer_stays_when_the_pointer_leaves(opened, sick):
     page = opened.page
+    page.mouse.move(*heatmap_point(page, 6, 20))
+    settle(page)  # a hand points before it clicks: what it points at is drawn by then
     page.mouse.click(*heatmap_point(page, 6, 20))
+    settle(page)
     page.mouse.move(5, 5)
     settle(page)
     assert page.locator("#layer").input_value() == "6"

@@ -56,6 +56,7 @@ SICK = [
     ("sigmoid", 1, "cosine_similarity", BINARY, "one-unit-for-classes", {"activation": "sigmoid"}),
     ("linear", 4, "mse", VALUES, "one-target-for-units", {"units": 1}),
     ("linear", 4, "mse", VALUES[:, 0], "one-target-for-units", {"units": 1}),
+    ("softmax", 3, "mse", CLASSES, "one-target-for-units", {"loss": "sparse_categorical_crossentropy"}),
     ("sigmoid", 1, "mape", BINARY, "percentage-of-zero", {"loss": "mean_absolute_error"}),
     ("softmax", 3, "hinge", ONE_HOT, "hinge-on-probabilities", {"loss": "categorical_crossentropy"}),
 ]
@@ -85,6 +86,7 @@ HEALTHY = [
     ("sigmoid", 1, "mse", RANDOM.random((64, 1))),
     ("tanh", 1, "hinge", 2 * BINARY - 1),
     ("linear", 1, "my_own_loss", VALUES),
+    ("softmax", 3, "my_own_loss", CLASSES),
 ]
 
 

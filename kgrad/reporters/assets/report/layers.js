@@ -96,7 +96,7 @@ function updatesOption(run, state) {
   const spans = updateSpans(run, state).filter((span) => Number.isFinite(span[2]));
   const bar = (_, api) => {
     const low = api.coord([api.value(0), api.value(1)]), high = api.coord([api.value(0), api.value(3)]), middle = api.coord([api.value(0), api.value(2)]);
-    const wide = Math.max(Math.min(api.size([1, 0])[0] * 0.5, 14), 1), chosen = api.value(0) === state.shown;
+    const wide = Math.max(Math.min(api.size([1, 0])[0] * 0.5, 14), 1), chosen = api.value(0) === state.layer;
     const height = Math.max(low[1] - high[1], 2);
     return { type: "group", children: [
       { type: "rect", shape: { x: high[0] - wide / 2, y: high[1], width: wide, height, r: Math.min(wide / 2, 3) }, style: { fill: colour("curve"), opacity: chosen ? 0.75 : 0.35 } },

@@ -89,7 +89,7 @@ async function begin() {
   offerControls(run, state);
   state.listen((changed) => redraw(run, state, changed));
   state.listen((changed) => tellControls(run, state, changed));
-  tellControls(run, state, new Set(["span", "shown"]));
+  tellControls(run, state, new Set(["span", "layer", "shown"]));
   followPage(run, state);
   root.dataset.drawn = String(Math.round(performance.now()));
 }
