@@ -46,7 +46,7 @@ def together(offered: Sequence[Prescription], diagnosis: Diagnosis) -> Prescript
 
 def _fits(one: Prescription, parts: Sequence[Prescription]) -> bool:
     """Whether it can be made beside the others, in code too: one optimizer, one change of each layer."""
-    if one.knob in _ELSEWHERE or set(one.settings) <= {"targets"}:
+    if one.knob in _ELSEWHERE or one.target == ("fit",) or set(one.settings) <= {"targets"}:
         return False
     for other in parts:
         both_on_layers = one.knob in _ON_LAYERS and other.knob in _ON_LAYERS
