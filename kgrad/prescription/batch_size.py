@@ -12,6 +12,8 @@ _MOST = 64
 _SMALL = 32
 # With fewer updates an epoch than this, a smaller batch makes more of them from the same data.
 _FEW_UPDATES = 20
+# A run keeps the facts of so many rows of a batch.
+_MOST_KEPT = 256
 
 
 def prescribe_smaller_batch(log: RunLog, finding: Finding) -> Prescription | None:
@@ -24,13 +26,14 @@ def prescribe_smaller_batch(log: RunLog, finding: Finding) -> Prescription | Non
     rows = log.batch.rows if log.batch else 0
     if not 0 < per_epoch < _FEW_UPDATES or rows < 4 * _SMALL:
         return None
-    after = -(-rows * per_epoch // _SMALL)
+    size = f"{rows} rows" if rows < _MOST_KEPT else f"{rows} rows or more"
+    least = -(-rows * per_epoch // _SMALL)
     return Prescription(
         knob="batch_size",
         target=("fit",),
-        before=f"{rows} rows per batch",
+        before=f"{size} per batch",
         after=f"{_SMALL} rows per batch",
-        why=f"An epoch of {rows} rows a batch is {per_epoch} updates; of {_SMALL} rows a batch it is about {after}.",
+        why=f"In batches of {size} an epoch is {per_epoch} updates; in batches of {_SMALL} it is at least {least}.",
         code=f"model.fit(x, y, batch_size={_SMALL})",
         finding=finding.rule,
         evidence=(Evidence("updates per epoch", float(per_epoch), "steps", float(_FEW_UPDATES)),),
