@@ -207,9 +207,11 @@ def causes(examination: Examination) -> list[str]:
 
 def fit_of(change: list[Prescription], fit: JsonDict) -> tuple[list[Prescription], JsonDict]:
     """What is changed in the model, and the arguments of `fit` with what is changed in them."""
-    wanted = [int(each.settings["epochs"]) for each in change if each.knob == "epochs"]
-    inside = [each for each in change if each.knob != "epochs"]
-    return inside, {**fit, "epochs": max([fit["epochs"], *wanted])}
+    from kgrad.treatment.attempts import of_fit
+
+    outside = [each for each in change if of_fit(each)]
+    changed = {key: value for each in outside for key, value in each.settings.items()}
+    return [each for each in change if each not in outside], {**fit, **changed}
 
 
 def drawn(examination: Examination, generator: np.random.Generator) -> list[Prescription]:

@@ -96,7 +96,8 @@ def _of_disease(disease: str, judged: Sequence[RunSummary], found: Sequence[Asso
     sparing = next((each for each in _spared(held) if each.setting not in said), None)
     if sparing is not None:
         said.add(sparing.setting)
-        parts.append(f"with {_value(sparing)} none of {sparing.runs_with} does")
+        does = {"is": "is", "has": "has"}.get(verb[0].split()[0], "does")
+        parts.append(f"with {_value(sparing)} none of {sparing.runs_with} {does}")
     sized = next((e for e in held if e.is_numeric and abs(e.effect) >= _CLEAR and e.setting not in said), None)
     if sized is not None:
         parts.append(_size(sized))

@@ -13,6 +13,10 @@ from kgrad.prescription.prescription import Prescription
 _LARGEST_SLOPE = {"sigmoid": 0.25, "hard_sigmoid": 1 / 6, "tanh": 1.0, "softsign": 1.0}
 _EXPLOSIVE = ("exponential",)
 _RELU_LIKE = ("relu", "relu6")
+_RECURRENT = ("SimpleRNN", "LSTM", "GRU")
+_UNBOUNDED = ("relu", "linear", "elu", "selu", "leaky_relu", "gelu", "silu", "softplus", "exponential")
+# From so many dense layers on the sizes of signals drift enough for self-normalization to be worth it.
+_DEEP = 4
 # Above this chance that a whole layer of ReLU is dead before the first step, ReLU is not prescribed.
 _BORN_DEAD = 0.01
 
@@ -110,8 +114,38 @@ def prescribe_nonlinearity(log: RunLog, finding: Finding) -> Prescription | None
     if finding.details.get("kind") != "linear":
         return None
     hidden = list(finding.layers)
-    why = f"{len(hidden)} hidden layers without activation are one linear map; with ReLU between them they are not."
-    return _swap(log, finding, hidden, "relu", why, finding.evidence[:2])
+    wanted = rectifier(log)
+    why = f"{len(hidden)} hidden layers without activation are one linear map; with {wanted} between them they are not."
+    return _swap(log, finding, hidden, wanted, why, finding.evidence[:2])
+
+
+def prescribe_bounded_state(log: RunLog, finding: Finding) -> Prescription | None:
+    """A squashed state, by tanh, in recurrent layers whose activation has no bound: it cannot grow over time.
+
+    Keras' own default. With ReLU or a linear activation the state grows as the powers of the recurrent kernel do
+    (Pascanu et al. 2013, "On the difficulty of training recurrent neural networks", section 2).
+    """
+    names = [
+        layer.name
+        for layer in log.structure.weighted_layers
+        if layer.class_name in _RECURRENT and (layer.activation or "linear") in _UNBOUNDED
+    ]
+    if not names:
+        return None
+    why = f"{', '.join(_kinds(log, names))} in {len(names)} recurrent layers lets the state grow at every time step."
+    return _swap(log, finding, names, "tanh", why, finding.evidence[:2])
+
+
+def prescribe_self_normalizing(log: RunLog, finding: Finding) -> Prescription | None:
+    """SELU with LeCun-normal weights where hidden dense layers saturate: it keeps mean 0 and variance 1 by itself.
+
+    Source: Klambauer et al. 2017, "Self-Normalizing Neural Networks", made for deep chains of dense layers.
+    """
+    hidden = [name for name in _hidden(log, (*_LARGEST_SLOPE, *_RELU_LIKE)) if name in {e.name for e in _chain(log)}]
+    if len(hidden) < _DEEP or len(hidden) < len(log.structure.weighted_layers) - 1:
+        return None
+    why = f"{len(hidden)} dense layers with SELU bring their outputs back to mean 0 and variance 1 at each of them."
+    return _swap(log, finding, hidden, "selu", why, finding.evidence[:2])
 
 
 def _hidden(log: RunLog, activations: tuple[str, ...]) -> list[str]:

@@ -9,17 +9,19 @@ from kgrad.log.run_log import RunLog
 from kgrad.prescription.activation import (
     prescribe_awake,
     prescribe_bounded_growth,
+    prescribe_bounded_state,
     prescribe_leaky,
     prescribe_non_saturating,
     prescribe_nonlinearity,
+    prescribe_self_normalizing,
 )
-from kgrad.prescription.architecture import prescribe_gated_cell, prescribe_residual
-from kgrad.prescription.batch_size import prescribe_accumulation
+from kgrad.prescription.architecture import prescribe_fewer_layers, prescribe_gated_cell, prescribe_residual
+from kgrad.prescription.batch_size import prescribe_accumulation, prescribe_smaller_batch
 from kgrad.prescription.bias import prescribe_zero_bias
-from kgrad.prescription.clipping import prescribe_clipping, prescribe_looser_clipping
+from kgrad.prescription.clipping import prescribe_clipping, prescribe_global_clipping, prescribe_looser_clipping
 from kgrad.prescription.data_cleaning import prescribe_finite_rows
 from kgrad.prescription.epochs import prescribe_more_epochs
-from kgrad.prescription.initializer import prescribe_initializer
+from kgrad.prescription.initializer import prescribe_forget_bias, prescribe_initializer, prescribe_orthogonal
 from kgrad.prescription.input_scaling import prescribe_input_scaling
 from kgrad.prescription.learning_rate import (
     prescribe_decay,
@@ -27,10 +29,11 @@ from kgrad.prescription.learning_rate import (
     prescribe_higher_rate,
     prescribe_lower_rate,
     prescribe_suggested_rate,
+    prescribe_warm_up,
 )
 from kgrad.prescription.loss_scaling import prescribe_loss_scaling
 from kgrad.prescription.normalization import prescribe_normalization
-from kgrad.prescription.optimizer import prescribe_momentum, prescribe_optimizer
+from kgrad.prescription.optimizer import prescribe_momentum, prescribe_optimizer, prescribe_perturbation
 from kgrad.prescription.output import prescribe_output
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.regularization import prescribe_regularization
@@ -54,19 +57,25 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
         prescribe_awake,
         prescribe_non_saturating,
         prescribe_initializer,
+        prescribe_forget_bias,
         prescribe_gated_cell,
+        prescribe_self_normalizing,
         prescribe_residual,
         prescribe_normalization,
+        prescribe_orthogonal,
+        prescribe_fewer_layers,
     ),
     "exploding-gradient": (
-        *_all(prescribe_bounded_growth, prescribe_initializer),
+        *_all(prescribe_bounded_growth, prescribe_initializer, prescribe_bounded_state),
         prescribe_clipping,
         *_all(prescribe_lower_rate, prescribe_gated_cell, prescribe_normalization),
+        prescribe_global_clipping,
     ),
     "nonfinite-gradient": (
-        *_all(prescribe_bounded_growth, prescribe_initializer),
+        *_all(prescribe_bounded_growth, prescribe_initializer, prescribe_bounded_state),
         prescribe_clipping,
         *_all(prescribe_lower_rate),
+        prescribe_global_clipping,
     ),
     "nonfinite-gradient:inputs": _all(prescribe_finite_rows),
     "nonfinite-gradient:targets": _all(prescribe_finite_rows),
@@ -78,13 +87,13 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     "output-loss-mismatch": _all(prescribe_output),
     "unscaled-inputs": _all(prescribe_input_scaling),
     "over-regularised": _all(prescribe_regularization),
-    "learning-rate-too-high": _all(prescribe_suggested_rate, prescribe_decay),
+    "learning-rate-too-high": _all(prescribe_suggested_rate, prescribe_warm_up, prescribe_decay),
     "learning-rate-too-low": _all(prescribe_optimizer, prescribe_suggested_rate, prescribe_momentum),
-    "slow-convergence": _all(prescribe_more_epochs, prescribe_momentum),
+    "slow-convergence": _all(prescribe_smaller_batch, prescribe_more_epochs, prescribe_momentum),
     "noisy-gradient": _all(prescribe_accumulation),
     "clipping-too-tight": _all(prescribe_looser_clipping),
     "loss-scale-trouble": _all(prescribe_loss_scaling),
-    "saddle-point": _all(prescribe_optimizer, prescribe_momentum, prescribe_initializer),
+    "saddle-point": _all(prescribe_optimizer, prescribe_momentum, prescribe_initializer, prescribe_perturbation),
     "plateau": _all(
         prescribe_nonlinearity,
         prescribe_initializer,

@@ -47,7 +47,7 @@ def sound_changes(log: RunLog, diagnosis: Diagnosis, offered: Sequence[Prescript
         (*roots, adam),
         (*roots, *scaling, *start, *inside, adam),
     ]
-    return tuple(dict.fromkeys(each for each in changes))
+    return tuple({"\n".join(each.code for each in change): change for change in changes}.values())
 
 
 def _start(log: RunLog, finding: Finding) -> Change:

@@ -7,7 +7,7 @@ from kgrad.diagnosis.finding import at_least
 from kgrad.prescription.prescription import Prescription
 
 # Knobs that are turned elsewhere than in the model, or on the data.
-_ELSEWHERE = ("epochs", "learning_rate_schedule", "loss_scaling")
+_ELSEWHERE = ("epochs", "learning_rate_schedule", "loss_scaling", "data_cleaning")
 # Knobs that set the same things of a layer: of two that name one layer only the first is taken.
 _ON_LAYERS = ("initializer", "activation", "normalization", "architecture", "regularization")
 _COMPILE = "model.compile("
@@ -46,7 +46,7 @@ def together(offered: Sequence[Prescription], diagnosis: Diagnosis) -> Prescript
 
 def _fits(one: Prescription, parts: Sequence[Prescription]) -> bool:
     """Whether it can be made beside the others, in code too: one optimizer, one change of each layer."""
-    if one.knob in _ELSEWHERE or set(one.settings) <= {"targets"}:
+    if one.knob in _ELSEWHERE or one.target == ("fit",) or set(one.settings) <= {"targets"}:
         return False
     for other in parts:
         both_on_layers = one.knob in _ON_LAYERS and other.knob in _ON_LAYERS

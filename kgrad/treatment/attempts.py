@@ -54,7 +54,8 @@ def changes_of(prescriptions: Sequence[Prescription], most: int) -> list[Change]
         prescriptions: the best first.
         most: how many changes at most.
     """
-    able = [each for each in prescriptions if each.knob not in ELSEWHERE and set(each.settings) != {"targets"}]
+    able = [each for each in prescriptions if not of_fit(each) and each.knob not in ELSEWHERE]
+    able = [each for each in able if set(each.settings) != {"targets"}]
     singles: list[Change] = [(each,) for each in able]
     if able and able[0].knob == "several":
         return singles[:most]
@@ -64,6 +65,11 @@ def changes_of(prescriptions: Sequence[Prescription], most: int) -> list[Change]
     pair: Change = tuple(able[:2])
     pairs = [pair] if len(pair) > 1 and pair != together else []
     return [*singles[:1], *joined, *pairs, *singles[1:]][:most]
+
+
+def of_fit(prescription: Prescription) -> bool:
+    """Whether it changes an argument of `fit` that `treat` can change: how long, or in which batches."""
+    return prescription.target == ("fit",) and bool({"epochs", "batch_size"} & set(prescription.settings))
 
 
 def ranked(attempts: Sequence[Attempt]) -> tuple[list[int], str]:

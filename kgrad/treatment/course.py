@@ -1,5 +1,6 @@
 """The course of a treatment: training under watch, trials, and the next training."""
 
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from kgrad.diagnosis.finding import at_least
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.sound import sound_changes
 from kgrad.treatment.apply import apply
-from kgrad.treatment.attempts import NO_CHANGE, Change, attempt, changes_of, ranked, words
+from kgrad.treatment.attempts import NO_CHANGE, Change, attempt, changes_of, of_fit, ranked, words
 from kgrad.treatment.errors import TreatmentError
 from kgrad.treatment.measure import Measure, Score, is_better, same_loss
 from kgrad.treatment.treatment import Attempt, Round
@@ -45,6 +46,11 @@ class Data:
     arguments: dict[str, Any]
     batch_size: int
     per_epoch: int
+
+    def in_batches(self, size: int) -> "Data":
+        """The same with batches of another size."""
+        per_epoch = math.ceil(self.per_epoch * self.batch_size / size)
+        return replace(self, arguments={**self.arguments, "batch_size": size}, batch_size=size, per_epoch=per_epoch)
 
     @property
     def whole(self) -> int:
@@ -105,6 +111,8 @@ class Course:
         search: _Search | None = None
         while search is None or state.left >= whole:
             examination, stopped, adopted = self._train(patient, change, arguments, "high")
+            if adopted and "batch_size" in arguments and arguments["batch_size"] != self._data.batch_size:
+                self._data = self._data.in_batches(int(arguments["batch_size"]))
             if search is None or adopted:
                 findings = [each.severity for each in examination.diagnosis.findings]
                 healthy = not any(at_least(each, "medium") for each in findings)
@@ -165,8 +173,8 @@ class Course:
         """The next model to train, what was changed in it and how to train it; `None` where nothing is left."""
         while not search.queue and search.stages:
             changes = search.stages.pop(0)
-            if [each.knob for change in changes for each in change] == ["epochs"]:
-                return self._longer(search.base, changes[0])
+            if of_fit(changes[0][0]):
+                return self._refitted(search.base, changes[0])
             search.queue = self._tried(search.base, changes)
         if not search.queue:
             if not self._state.rounds[-1].reason:
@@ -176,16 +184,20 @@ class Course:
         self._tell(kept=words(change))
         return apply(search.base, change, seed=self._seed, x=self._data.x), change, self._data.arguments
 
-    def _longer(self, base: keras.Model, change: Change) -> tuple[keras.Model, Change, dict[str, Any]]:
-        """The same model again, for the epochs that are prescribed, or as many as the budget holds."""
-        planned = int(self._data.arguments.get("epochs", 1))
-        wanted = int(change[0].settings["epochs"]) - planned
-        epochs = max(min(wanted, self._state.left // self._data.per_epoch), 1)
+    def _refitted(self, base: keras.Model, change: Change) -> tuple[keras.Model, Change, dict[str, Any]]:
+        """The same model, trained on for the epochs that are prescribed or the budget holds, or in other batches."""
+        arguments, settings = self._data.arguments, change[0].settings
+        if "batch_size" in settings:
+            self._tell(kept=words(change), reason="Another batch size is an argument of fit: tried in a whole one.")
+            fresh = apply(base, NO_CHANGE, seed=self._seed)
+            return fresh, change, {**arguments, "batch_size": settings["batch_size"]}
+        planned = int(arguments.get("epochs", 1))
+        epochs = max(min(int(settings["epochs"]) - planned, self._state.left // self._data.per_epoch), 1)
         watched = "loss" if self._data.validation is None else "val_loss"
         stop = keras.callbacks.EarlyStopping(watched, patience=max(10, epochs // 10), restore_best_weights=True)
-        callbacks = [*(self._data.arguments.get("callbacks") or ()), stop]
+        callbacks = [*(arguments.get("callbacks") or ()), stop]
         self._tell(kept=words(change), reason="It was learning still: trained on.")
-        return self._copy(base), change, {**self._data.arguments, "epochs": epochs, "callbacks": callbacks}
+        return self._copy(base), change, {**arguments, "epochs": epochs, "callbacks": callbacks}
 
     def _tried(self, base: keras.Model, changes: list[Change]) -> list[Change]:
         """Tries the changes in short trainings; those that may go on to a whole one, the most promising first."""
@@ -229,16 +241,14 @@ class Course:
 def _stages(examination: workflow.Examination) -> list[list[Change]]:
     """What to try, in this order: a longer training where that comes first, the prescriptions, sound practice."""
     offered = examination.prescriptions
-    again: list[Change] = [(each,) for each in offered if each.knob == "epochs"]
-    longer = [[each] for each in again[:1]]
+    in_fit: list[list[Change]] = [[(each,)] for each in offered if of_fit(each)]
     prescribed = changes_of(offered, _MOST_CHANGES)
     known = {words(each) for each in prescribed}
     sound = [
         each for each in sound_changes(examination.log, examination.diagnosis, offered) if words(each) not in known
     ]
-    stages = [prescribed, *longer, sound]
-    if longer and offered[0].knob == "epochs":
-        stages = [*longer, prescribed, sound]
+    first = bool(offered) and of_fit(offered[0])
+    stages = [*in_fit, prescribed, sound] if first else [prescribed, *in_fit, sound]
     return [each for each in stages if each]
 
 

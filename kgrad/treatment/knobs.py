@@ -21,6 +21,7 @@ ELSEWHERE = {
     "epochs": "How long to train is an argument of fit, not a setting of the model.",
     "learning_rate_schedule": "It is a callback of fit, not a setting of the model.",
     "loss_scaling": "The dtype policy has to stand before the model is built.",
+    "data_cleaning": "The data are not the model's to change.",
 }
 
 
@@ -81,6 +82,9 @@ def _set_kernel_initializers(plan: Plan, place: Place, code: str, prescription: 
 
 
 def _initializer(plan: Plan, prescription: Prescription) -> None:
+    if "layers" in prescription.settings:
+        _layer_settings(plan, prescription)
+        return
     named = prescription.settings.get("initializers")
     if named is None:
         plain = {key: value for key, value in prescription.settings.items() if key.endswith("_initializer")}
@@ -150,11 +154,19 @@ def _loss_of(loss: Any, from_logits: bool, prescription: Prescription) -> Any:
 
 
 def _optimizer(plan: Plan, prescription: Prescription) -> None:
+    if "perturbation" in prescription.settings:
+        raise TreatmentError(f"A push of trained weights is no change of the model. By hand:\n{prescription.code}")
     for argument, value in prescription.settings.items():
         if argument == "optimizer":
             plan.optimizer_class = str(value)
         else:
             plan.set_optimizer(argument, value, prescription)
+
+
+def _accumulation(plan: Plan, prescription: Prescription) -> None:
+    if "batch_size" in prescription.settings:
+        raise TreatmentError(f"The batch size is an argument of fit. By hand:\n{prescription.code}")
+    _optimizer(plan, prescription)
 
 
 def _layer_settings(plan: Plan, prescription: Prescription) -> None:
@@ -176,7 +188,7 @@ _KNOBS: dict[str, Callable[[Plan, Prescription], None]] = {
     "learning_rate": _learning_rate,
     "output": _output,
     "optimizer": _optimizer,
-    "batch_size": _optimizer,
+    "batch_size": _accumulation,
     "regularization": _layer_settings,
     "normalization": normalization,
     "architecture": architecture,

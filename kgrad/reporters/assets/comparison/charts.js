@@ -47,12 +47,13 @@ function linesOf(data, which, run, logarithmic) {
   return lines;
 }
 
-// The ends of the height axis: all values, less the hundredth at either end that would flatten the rest.
+// The ends of the height axis: all values, less a two-hundredth at an end where these would flatten the rest.
 function span(values) {
   const sorted = values.sort((a, b) => a - b);
   if (!sorted.length) return [0, 1];
-  const cut = Math.floor(sorted.length / 200);
-  const low = sorted[cut], high = sorted[sorted.length - 1 - cut];
+  const last = sorted.length - 1, cut = Math.floor(sorted.length / 200), most = (sorted[last - cut] - sorted[cut]) / 3;
+  const low = sorted[cut] - sorted[0] > most ? sorted[cut] : sorted[0];
+  const high = sorted[last] - sorted[last - cut] > most ? sorted[last - cut] : sorted[last];
   const margin = (high - low || Math.abs(high) || 1) * 0.05;
   return [low - margin, high + margin];
 }
@@ -119,7 +120,7 @@ function parallelOption(data, state) {
     })),
     tooltip: tooltip(({ dataIndex }) => describe(data, dataIndex)),
     series: [{
-      type: "parallel", smooth: 0.15, progressive: 0, inactiveOpacity: 0.03, activeOpacity: 0.8,
+      type: "parallel", progressive: 0, inactiveOpacity: 0.03, activeOpacity: 0.8,
       data: data.runs.map((_, run) => {
         const at = state.picked.indexOf(run), shown = state.brushed !== null || visible.has(run);
         return {
