@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kgrad.reporters.html import _asset, _environment, _hash
-from kgrad.reporters.wording import clip, number, title_of
+from kgrad.reporters.wording import clip, number, title_of, visible
 
 _OUTCOMES = {"better": "Better, not yet healthy", "unchanged": "No cure found"}
 _STATES = {"proven": "pass", "harmful": "fail", "no effect": "warn", "behind": "warn"}
@@ -55,7 +55,7 @@ def render_treatment_html(treatment: Mapping[str, Any]) -> str:
             rounds=[_card(place, each) for place, each in enumerate(treatment["rounds"], 1)],
             changes=[clip(each, 300) for each in treatment["changes"]],
             figures=_before_and_after(treatment),
-            code=treatment["code"],
+            code=visible(treatment["code"]),
             style=style,
             policy=f"default-src 'none'; style-src {_hash(style)}; base-uri 'none'; form-action 'none'",
         )
@@ -99,7 +99,7 @@ def _card(place: int, each: Mapping[str, Any]) -> RoundCard:
         figures=_figures(each["loss"], each["accuracy"]),
         attempts=tuple(_row(attempt) for attempt in each["attempts"]),
         kept="; ".join(clip(change, 200) for change in each["kept"]),
-        reason=each["reason"],
+        reason=clip(each["reason"], 600),
     )
 
 
