@@ -33,7 +33,7 @@ def structure(text):
         "charts": re.findall(r'data-chart="([a-z-]+?)-?\d*"', body),
         "captions": re.findall(r"<caption[^>]*>([^<]*?)(?: of .*?| \d+)?</caption>", body),
         "gauges": re.findall(r'<span class="label">(.*?)</span>', body),
-        "columns": re.findall(r'<th scope="col"[^>]*>(.*?)</th>', body),
+        "columns": re.findall(r'<th scope="col"[^>]*>(.*?)(?:, steps? .*?)?</th>', body),
         "links": re.findall(r'href="#([a-z-]+?)(?:-\d+)?"', body),
     }
     return {name: sorted(set(parts)) for name, parts in found.items()}
