@@ -1,8 +1,8 @@
 """How often the diagnosis is right: a corpus of sick and healthy trainings, against published thresholds.
 
-    uv run python benchmarks/diagnosis.py CORPUS [--runs runs/corpus] [--seeds 3] [--jobs 2] [--cases so_,ok_]
+    uv run python benchmarks/diagnosis.py CORPUS... [--runs runs/corpus] [--seeds 3] [--jobs 2] [--cases so_,ok_]
 
-CORPUS is a folder with `cases.yaml` and `build_case.py` (`load_cases()`, `build(case, seed)`). Each case is trained
+A CORPUS is a folder with `cases.yaml` and `build_case.py` (`load_cases()`, `build(case, seed)`). Each case is trained
 once per seed under `GradientMonitor` and its run kept under --runs: a second call goes on where the first ended,
 and only judges what is there. A verdict is right when its first cause has the label of the case, or one of those
 that a fair judge accepts beside it. Sick cases whose published symptom did not show when the corpus was
@@ -10,6 +10,7 @@ measured are counted apart.
 """
 
 import argparse
+import importlib.util
 import logging
 import os
 import sys
@@ -17,6 +18,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,8 @@ from rich.progress import track
 
 import kgrad
 from kgrad.diagnosis import diagnose
+from kgrad.diagnosis.calibration import calibrated
+from kgrad.diagnosis.rule import find_rule
 from kgrad.log.run_log import RunLog
 
 # What a corpus calls each rule's finding.
@@ -67,7 +71,7 @@ class Judged:
         predicted: the label the verdict counts as: `label` where it is right.
         severity: of the first cause, for kgrad; `None` for a healthy verdict.
         rule: the rule of the first cause.
-        confidence: what it said of itself.
+        stated: the confidence that the rule gave by itself.
         detected: share of the run at which the verdict was first right; NaN where never.
     """
 
@@ -78,7 +82,7 @@ class Judged:
     predicted: str
     severity: str | None = None
     rule: str = ""
-    confidence: float = 0.0
+    stated: float = 0.0
     detected: float = float("nan")
 
     @property
@@ -87,16 +91,25 @@ class Judged:
         return self.predicted == self.label
 
 
+@cache
+def builder(corpus: str) -> Any:
+    """The module `build_case` of a corpus, apart from those of others."""
+    name = f"build_case_{abs(hash(corpus))}"
+    spec = importlib.util.spec_from_file_location(name, Path(corpus) / "build_case.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def record(corpus: str, case_id: str, seed: int, place: str) -> str:
     """Trains one case under watch; returns what went wrong, if anything did."""
-    sys.path.insert(0, corpus)
     import keras
-    from build_case import build, load_cases
 
     logging.getLogger("kgrad").setLevel(logging.ERROR)
     try:
         keras.backend.clear_session()
-        built = build(load_cases()[case_id], seed)
+        corpus_module = builder(corpus)
+        built = corpus_module.build(corpus_module.load_cases()[case_id], seed)
         monitor = kgrad.GradientMonitor(place, report=False, verbose=0)
         built.model.fit(built.x, built.y, callbacks=[monitor], **{**built.fit, "verbose": 0})
     except Exception as error:
@@ -105,12 +118,13 @@ def record(corpus: str, case_id: str, seed: int, place: str) -> str:
 
 
 def labels_of(log: RunLog) -> tuple[list[str], str | None, str, float]:
-    """The labels of the first cause, its severity, rule and confidence."""
+    """The labels of the first cause, its severity, rule and the confidence that the rule itself gave."""
     diseases = [finding for finding in diagnose(log).findings if finding.severity != "info"]
     if not diseases:
         return ["healthy"], None, "", 1.0
     first = diseases[0]
-    return list(LABELS.get(first.rule, (first.rule,))), first.severity, first.rule, first.confidence
+    stated = diagnose(log, [find_rule(first.rule)], layers=False, counts={}).findings[0].confidence
+    return list(LABELS.get(first.rule, (first.rule,))), first.severity, first.rule, stated
 
 
 def counted(found: Iterable[str], case: dict[str, Any]) -> str:
@@ -131,8 +145,8 @@ def judge(case: dict[str, Any], path: Path) -> dict[str, Judged]:
         "label": case["label"],
         "shown": case["label"] == "healthy" or bool(sick) or "learned" not in case["symptoms_seen"],
     }
-    names, severity, rule, confidence = labels_of(log)
-    mine = Judged(**facts, predicted=counted(names, case), severity=severity, rule=rule, confidence=confidence)
+    names, severity, rule, stated = labels_of(log)
+    mine = Judged(**facts, predicted=counted(names, case), severity=severity, rule=rule, stated=stated)
     detected = float("nan")
     if mine.is_right and case["label"] != "healthy":
         for share in SHARES:
@@ -165,7 +179,7 @@ def macro(judged: list[Judged]) -> float:
     return float(np.mean([row[2] for row in scores(judged).values()]))
 
 
-def by(judged: list[Judged], key: Callable[[Judged], str]) -> dict[str, list[Judged]]:
+def by(judged: Iterable[Judged], key: Callable[[Judged], str]) -> dict[str, list[Judged]]:
     """Grouped, in order."""
     groups: dict[str, list[Judged]] = defaultdict(list)
     for each in judged:
@@ -205,37 +219,64 @@ def show(results: dict[str, list[Judged]]) -> None:
     print("| family | runs | right |\n|---|---|---|")
     for family, members in families.items():
         print(f"| {family} | {len(members)} | {100 * np.mean([m.is_right for m in members]):.0f} % |")
-    print("\nConfidence against what came true:\n\n| rule | first cause of | right | said |\n|---|---|---|---|")
-    for rule, members in by([each for each in results["kgrad"] if each.rule], lambda each: each.rule).items():
-        said = np.mean([each.confidence for each in members])
-        print(f"| {rule} | {len(members)} | {np.mean([m.is_right for m in members]):.2f} | {said:.2f} |")
+    show_confidence([each for each in mine if each.rule])
     wrong = Counter((each.case, each.label, each.predicted) for each in results["kgrad"] if not each.is_right)
     print("\nWrong verdicts:\n\n| case | label | called | runs |\n|---|---|---|---|")
     for (case, label, predicted), count in sorted(wrong.items()):
         print(f"| {case} | {label} | {predicted} | {count} |")
 
 
+def record_of(judged: Iterable[Judged]) -> dict[str, tuple[int, int]]:
+    """By rule, how many of the first causes it named were right, and how many it named."""
+    return {rule: (sum(m.is_right for m in found), len(found)) for rule, found in by(judged, lambda e: e.rule).items()}
+
+
+def show_confidence(named: list[Judged]) -> None:
+    """Prints confidence against what came true, each family by the record of the others, and the record itself."""
+    others = {family: record_of(e for e in named if e.family != family) for family in {e.family for e in named}}
+    said = [calibrated(each.rule, each.stated, others[each.family]) for each in named]
+    right = np.array([each.is_right for each in named], float)
+    brier = [float(np.mean((np.array(p) - right) ** 2)) for p in ([each.stated for each in named], said)]
+    print("\nConfidence against what came true, each family by the record of the other families:\n")
+    print("| rule | first cause of | right | rule says | calibrated |\n|---|---|---|---|---|")
+    for rule in sorted({each.rule for each in named}):
+        at = [place for place, each in enumerate(named) if each.rule == rule]
+        cells = (
+            len(at),
+            *(f"{np.mean(v):.2f}" for v in (right[at], [named[i].stated for i in at], np.array(said)[at])),
+        )
+        print(f"| {rule} | {' | '.join(map(str, cells))} |")
+    print(f"\nBrier score: {brier[0]:.3f} by the rules' own word, {brier[1]:.3f} calibrated.")
+    print(f"Record, for kgrad/diagnosis/calibration.py: {record_of(named)}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("corpus", type=Path)
+    parser.add_argument(
+        "corpus", type=Path, nargs="+", help="one folder or several, whose runs are then counted together"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/corpus"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--cases", default="", help="only ids that begin with one of these, comma-separated")
     parser.add_argument("--judge-only", action="store_true", help="train nothing, judge the runs that are there")
     options = parser.parse_args()
-    if not (options.corpus / "cases.yaml").exists():
-        parser.error(f"{options.corpus} holds no cases.yaml; give the folder of a corpus")
+    for corpus in options.corpus:
+        if not (corpus / "cases.yaml").exists():
+            parser.error(f"{corpus} holds no cases.yaml; give the folder of a corpus")
     import yaml
 
-    entries = yaml.safe_load((options.corpus / "cases.yaml").read_text())["cases"]
     prefixes = tuple(options.cases.split(","))
-    cases = {case["id"]: case for case in entries if case["id"].startswith(prefixes)}
+    cases, home = {}, {}
+    for corpus in options.corpus:
+        for case in yaml.safe_load((corpus / "cases.yaml").read_text())["cases"]:
+            if case["id"].startswith(prefixes):
+                cases[case["id"]], home[case["id"]] = case, str(corpus.resolve())
     places = [(name, seed, options.runs / name / str(seed)) for seed in range(options.seeds) for name in cases]
     missing = [place for place in places if not (place[2] / "run.json").exists() and not options.judge_only]
     if missing:
         work = Parallel(n_jobs=options.jobs, return_as="generator_unordered")(
-            delayed(record)(str(options.corpus.resolve()), name, seed, str(path)) for name, seed, path in missing
+            delayed(record)(home[name], name, seed, str(path)) for name, seed, path in missing
         )
         for failure in track(work, description="training", total=len(missing)):
             if failure:

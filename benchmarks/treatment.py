@@ -1,16 +1,19 @@
 """How many sick trainings are cured: by the first prescription, by the first two, and by `kgrad.treat`.
 
     uv run python benchmarks/treatment.py CORPUS [--out runs/treatment] [--seeds 3] [--jobs 2] [--cases so_,dc_]
+                                          [--kind sick] [--ways first,treat] [--show-only]
 
-CORPUS is a folder with `cases.yaml` and `build_case.py` (`load_cases()`, `build(case, seed)`). Every sick case with a
-published repair is trained as it is, with the repair, with the first prescription, with the first two, by `treat`,
-and with changes drawn at random from the same knobs, as many whole trainings as `treat` took steps for. Each case
-and seed is one JSON file under --out; a second call goes on where the first ended.
+CORPUS is a folder with `cases.yaml` and `build_case.py` (`load_cases()`, `build(case, seed)`). Every sick case is
+trained as it is, with the published repair, with the first prescription, with the first two, by `treat`, and with
+changes drawn at random from the same knobs, as many whole trainings as `treat` took steps for. What came of each is
+one JSON file under --out/CASE/SEED, beside the run folder of the sick training; a second call does only what lacks.
 
 A case is cured where accuracy, on the case's validation data, is within `MARGIN` of the repair's, or, where the
 targets are no classes, the loss has come `1 - MARGIN` of the way from the sick training's to the repair's; and where
-the first cause found in the sick run is not found any more. Sick cases in whose first run nothing was found count
-as not cured. Healthy cases go through `treat` too: worse means by more than `MARGIN`.
+the first cause found in the sick run is not found any more. Sick cases in whose first run nothing was found count as
+not cured. Apart are counted: cases whose published symptom did not show when the corpus was measured (`learned`),
+and cases without a published repair, of which only "better, and first cause gone" can be said. Healthy cases go
+through `treat` too: worse means by more than `MARGIN`.
 """
 
 import argparse
@@ -18,8 +21,12 @@ import json
 import logging
 import math
 import os
+import shutil
 import sys
 import tempfile
+import time
+import traceback
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +38,159 @@ from joblib import Parallel, delayed
 from rich.progress import track
 
 import kgrad
+from kgrad.log.strict_json import strict
 from kgrad.prescription import Prescription
+from kgrad.workflow import Examination, examine
 
 MARGIN = 0.05
+# What a repair may change about the data: how examples are brought to the model.
+PREPROCESSING = (
+    *("raw", "standardise", "reshape", "flat", "x_scale", "x_shift"),
+    *("y", "y_flat", "y_standardise", "y_minmax", "y_scale", "y_shift"),
+)
 WAYS = ("first", "first two", "treat", "random")
+JsonDict = dict[str, Any]
 
 
-def trained(model: Any, built: Any, fit: dict[str, Any]) -> tuple[kgrad.Examination, int]:
+class Patient:
+    """One case from one seed, and the files that hold what came of it.
+
+    Args:
+        corpus: the folder of the corpus.
+        name: id of the case.
+        seed: of data, weights and batches.
+        out: where the results lie.
+    """
+
+    def __init__(self, corpus: str, name: str, seed: int, out: str) -> None:
+        sys.path.insert(0, corpus)
+        from build_case import build, load_cases
+
+        from kgrad.treatment import apply
+        from kgrad.treatment.batches import measured
+        from kgrad.treatment.measure import Measure
+
+        logging.getLogger("kgrad").setLevel(logging.ERROR)
+        self.seed, self.folder = seed, Path(out) / name / str(seed)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.case, self._build, self._cases = load_cases()[name], build, load_cases()
+        self.built = build(self.case, seed)
+        self.start = apply(self.built.model, (), seed=seed)
+        self.measure = Measure(self.start, measured(self.built.x_val, self.built.y_val, 256))
+
+    def keep(self, name: str, work: Any) -> None:
+        """Does the work unless its result is there, and writes it with the seconds that it took."""
+        path = self.folder / f"{name.replace(' ', '_')}.json"
+        if path.exists():
+            return
+        begun = time.monotonic()
+        result = {**work(), "seconds": round(time.monotonic() - begun, 1)}
+        unfinished = path.with_suffix(".part")
+        unfinished.write_text(json.dumps(strict(result), indent=1, allow_nan=False))
+        unfinished.replace(path)
+
+    def repair(self) -> JsonDict:
+        """The training of the published repair, on the examples of the case with the repair's preprocessing.
+
+        The corpus gives some repairs more rows or less noise than their case; that is no part of a repair.
+        """
+        from kgrad.treatment.batches import measured
+        from kgrad.treatment.measure import Measure, same_loss
+
+        fixes = self.case.get("fixed_by") or ()
+        if not fixes:
+            return {"published": False}
+        fix = self._cases[fixes[0]]
+        own = {key: value for key, value in fix["data"].items() if key in PREPROCESSING}
+        theirs = {key: value for key, value in self.case["data"].items() if key not in PREPROCESSING}
+        built = self._build({**fix, "data": {**theirs, **own}}, self.seed)
+        built.model.fit(built.x, built.y, **{**built.fit, "verbose": 0})
+        steps = int(built.model.optimizer.iterations)
+        score = Measure(built.model, measured(built.x_val, built.y_val, 256)).of(built.model)
+        same = same_loss(self.start, built.model) and np.shape(built.y_val) == np.shape(self.built.y_val)
+        same = bool(same and np.allclose(built.y_val, self.built.y_val))
+        return {"published": True, **scored(score), "steps": steps, "same_loss": same}
+
+    def sick(self) -> JsonDict:
+        """The training of the case as it is; its run folder stays, so that it can be prescribed for anew."""
+        from kgrad.treatment import apply
+
+        model = apply(self.start, (), seed=self.seed)
+        shutil.rmtree(self.folder / "run", ignore_errors=True)
+        examination, steps = trained(model, self.built, self.built.fit, self.folder / "run")
+        return {**scored(self.measure.of(model)), "steps": steps, "causes": causes(examination)}
+
+    def examination(self) -> Examination:
+        """The sick run, diagnosed and prescribed for by the present rules and knobs."""
+        return examine(self.folder / "run")
+
+    def treat(self) -> JsonDict:
+        """What `kgrad.treat` makes of it."""
+        fit = {key: value for key, value in self.built.fit.items() if key != "verbose"}
+        validation = (self.built.x_val, self.built.y_val)
+        healed, story = kgrad.treat(
+            self.start, self.built.x, self.built.y, seed=self.seed, progress=False, validation_data=validation, **fit
+        )
+        last = [each for each in story.rounds if each.adopted][-1:]
+        return {
+            **scored(self.measure.of(healed)),
+            "steps": story.steps,
+            "causes": [finding[0] for finding in last[0].findings] if last else causes(self.examination()),
+            "story": story.summary,
+            "changed": bool(story.changes),
+            "rounds": [asdict(each) for each in story.rounds],
+        }
+
+    def first(self) -> JsonDict:
+        """What the first prescription makes of it."""
+        return self.tried([list(self.examination().prescriptions[:1])])
+
+    def first_two(self) -> JsonDict:
+        """The best of the first, the second, and both together."""
+        offered = list(self.examination().prescriptions)
+        return self.tried([offered[:1], offered[1:2], offered[:2]] if len(offered) > 1 else [offered])
+
+    def random(self) -> JsonDict:
+        """The best of changes at random, as many whole trainings as `treat` took the steps of."""
+        generator, examination = np.random.default_rng(self.seed), self.examination()
+        taken = json.loads((self.folder / "treat.json").read_text())["steps"]
+        plain = json.loads((self.folder / "sick.json").read_text())["steps"]
+        trainings = min(10, max(1, taken // max(plain, 1)))
+        return self.tried([drawn(examination, generator) for _ in range(trainings)])
+
+    def tried(self, changes: list[list[Prescription]]) -> JsonDict:
+        """The best of whole trainings, each with one of the changes."""
+        from kgrad.treatment import TreatmentError, apply
+        from kgrad.treatment.measure import badness, same_loss
+
+        found: JsonDict = {"steps": 0, "tried": 0, "notes": []}
+        best = math.inf
+        for change in filter(None, changes):
+            inside, fit = fit_of(change, self.built.fit)
+            try:
+                model = apply(self.start, inside, seed=self.seed, x=self.built.x)
+            except TreatmentError as error:
+                found["notes"].append(str(error).split("\n")[0])
+                continue
+            after, steps = trained(model, self.built, fit)
+            score = self.measure.of(model)
+            value = badness(score, same_loss(self.start, model))
+            found["steps"] += steps
+            found["tried"] += 1
+            if value is not None and (value < best or not found.get("change")):
+                shown = [f"{each.knob}: {each.before} -> {each.after} (for {each.finding})" for each in change]
+                found |= {**scored(score), "causes": causes(after), "change": shown}
+                best = value
+        return found
+
+
+def trained(model: Any, built: Any, fit: JsonDict, place: Path | None = None) -> tuple[Examination, int]:
     """The run of a whole training under watch, and its steps."""
     with tempfile.TemporaryDirectory() as folder:
-        monitor = kgrad.GradientMonitor(Path(folder) / "run", report=False, verbose=0)
-        model.fit(built.x, built.y, callbacks=[monitor], **{**fit, "verbose": 0})
+        run = place or Path(folder) / "run"
+        monitor = kgrad.GradientMonitor(run, report=False, verbose=0)
+        callbacks = [*fit.get("callbacks", ()), monitor]
+        model.fit(built.x, built.y, **{**fit, "verbose": 0, "callbacks": callbacks})
     return monitor.examination, int(model.optimizer.iterations)
 
 
@@ -51,18 +200,21 @@ def scored(score: Any) -> dict[str, float | None]:
     return {"loss": loss, "accuracy": score.accuracy}
 
 
-def causes(examination: kgrad.Examination) -> list[str]:
+def causes(examination: Examination) -> list[str]:
     """Rules of the diseases, first cause first."""
     return [each.rule for each in examination.diagnosis.findings if each.severity != "info"]
 
 
-def epochs_of(change: list[Prescription], fit: dict[str, Any]) -> tuple[list[Prescription], dict[str, Any]]:
+def fit_of(change: list[Prescription], fit: JsonDict) -> tuple[list[Prescription], JsonDict]:
     """What is changed in the model, and the arguments of `fit` with what is changed in them."""
-    wanted = [int(each.settings["epochs"]) for each in change if each.knob == "epochs"]
-    return [each for each in change if each.knob != "epochs"], {**fit, "epochs": max([fit["epochs"], *wanted])}
+    from kgrad.treatment.attempts import of_fit
+
+    outside = [each for each in change if of_fit(each)]
+    changed = {key: value for each in outside for key, value in each.settings.items()}
+    return [each for each in change if each not in outside], {**fit, **changed}
 
 
-def drawn(examination: kgrad.Examination, generator: np.random.Generator) -> list[Prescription]:
+def drawn(examination: Examination, generator: np.random.Generator) -> list[Prescription]:
     """One change drawn at random from the knobs, its value too; `clipvalue` as published repair tools draw it."""
     structure = examination.log.structure
     hidden = tuple(each.name for each in structure.weighted_layers[:-1] if each.activation not in (None, "linear"))
@@ -88,149 +240,129 @@ def drawn(examination: kgrad.Examination, generator: np.random.Generator) -> lis
     return [pool[generator.integers(len(pool))]]
 
 
-def one(corpus: str, name: str, seed: int, place: str) -> str:
-    """Treats one case in every way and writes what came of it; returns what went wrong, if anything did."""
+def one(corpus: str, name: str, seed: int, out: str, ways: tuple[str, ...]) -> str:
+    """Treats one case in these ways and writes what came of it; returns what went wrong, if anything did."""
     try:
-        result = _one(corpus, name, seed)
+        patient = Patient(corpus, name, seed, out)
+        for step in ("repair", "sick", *ways):
+            patient.keep(step, getattr(patient, step.replace(" ", "_")))
     except Exception as error:
+        traceback.print_exc()
         return f"{name}/{seed}: {type(error).__name__}: {error}"
-    path = Path(place)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(result, indent=1, allow_nan=False))
-    unfinished.replace(path)
     return ""
 
 
-def _one(corpus: str, name: str, seed: int) -> dict[str, Any]:
-    sys.path.insert(0, corpus)
-    from build_case import build, load_cases
-
-    from kgrad.treatment import TreatmentError, apply
-    from kgrad.treatment.batches import measured
-    from kgrad.treatment.measure import Measure, badness, same_loss
-
-    logging.getLogger("kgrad").setLevel(logging.ERROR)
-    cases = load_cases()
-    case = cases[name]
-    result: dict[str, Any] = {"case": name, "seed": seed, "label": case["label"], "ways": {}}
-    for fix in case.get("fixed_by", ())[:1]:
-        repair = build(cases[fix], seed)
-        _, steps = trained(repair.model, repair, repair.fit)
-        rows = measured(repair.x_val, repair.y_val, 256)
-        result["repair"] = {**scored(Measure(repair.model, rows).of(repair.model)), "steps": steps}
-        repaired, same_rows = repair.model, repair.y_val
-    built = build(case, seed)
-    start = apply(built.model, (), seed=seed)
-    measure = Measure(start, measured(built.x_val, built.y_val, 256))
-    if "repair" in result:  # losses can be compared where loss and targets are the same
-        same = same_loss(start, repaired) and np.shape(same_rows) == np.shape(built.y_val)
-        result["same_loss"] = bool(same and np.allclose(same_rows, built.y_val))
-    sick = apply(start, (), seed=seed)
-    examination, whole = trained(sick, built, built.fit)
-    result["sick"] = {**scored(measure.of(sick)), "steps": whole, "causes": causes(examination)}
-
-    def way(changes: list[list[Prescription]]) -> dict[str, Any]:
-        """The best of whole trainings, each with one of the changes."""
-        found: dict[str, Any] = {"steps": 0, "tried": 0, "notes": []}
-        best = math.inf
-        for change in changes:
-            inside, fit = epochs_of(change, built.fit)
-            try:
-                model = apply(start, inside, seed=seed, x=built.x)
-            except TreatmentError as error:
-                found["notes"].append(str(error).split("\n")[0])
-                continue
-            after, steps = trained(model, built, fit)
-            score = measure.of(model)
-            value = badness(score, same_loss(start, model))
-            found["steps"] += steps
-            found["tried"] += 1
-            if value is not None and (value < best or not found.get("knobs")):
-                found |= {**scored(score), "causes": causes(after), "knobs": [each.knob for each in change]}
-                best = value
-        return found
-
-    offered = list(examination.prescriptions)
-    healed, story = kgrad.treat(
-        start, built.x, built.y, seed=seed, progress=False, validation_data=(built.x_val, built.y_val),
-        **{key: value for key, value in built.fit.items() if key != "verbose"},
-    )  # fmt: skip
-    last = [each for each in story.rounds if each.adopted][-1:]
-    result["ways"]["treat"] = {
-        **scored(measure.of(healed)),
-        "steps": story.steps,
-        "causes": [finding[0] for finding in last[0].findings] if last else result["sick"]["causes"],
-        "story": story.summary,
-        "changed": bool(story.changes),
+def result_of(folder: Path) -> JsonDict | None:
+    """All results of one case and seed; `None` where the first two are not there."""
+    found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    if not {"repair", "sick"} <= found.keys():
+        return None
+    return {
+        "repair": found["repair"],
+        "sick": found["sick"],
+        "ways": {way: found.get(way.replace(" ", "_")) for way in WAYS},
     }
-    if case["label"] == "healthy":
-        return result
-    result["ways"]["first"] = way([offered[:1]] if offered else [])
-    result["ways"]["first two"] = way([offered[:1], offered[1:2], offered[:2]] if len(offered) > 1 else [offered])
-    generator = np.random.default_rng(seed)
-    trainings = min(10, max(1, story.steps // max(whole, 1)))
-    result["ways"]["random"] = way([drawn(examination, generator) for _ in range(trainings)])
-    return result
 
 
-def is_cured(result: dict[str, Any], way: str) -> bool:
+def is_cured(result: JsonDict, way: str) -> bool:
     """Whether the case is as well as the published repair makes it, and its first cause gone."""
-    after, repair, sick = result["ways"].get(way, {}), result["repair"], result["sick"]
+    after, sick = result["ways"].get(way) or {}, result["sick"]
     if not sick["causes"] or "causes" not in after or sick["causes"][0] in after["causes"]:
         return False
+    return is_as_well(after, result["repair"], sick)
+
+
+def is_as_well(after: JsonDict, repair: JsonDict, sick: JsonDict) -> bool:
+    """Whether the score is within the margin of the published repair's; without one, whether it is better."""
+    if not repair["published"]:
+        return is_better(after, sick)
     if None not in (repair["accuracy"], after["accuracy"]):
-        return after["accuracy"] >= repair["accuracy"] - MARGIN
-    if not result["same_loss"] or repair["loss"] is None:
-        return after["loss"] is not None and (sick["loss"] is None or after["loss"] <= (1 - MARGIN) * sick["loss"])
+        return bool(after["accuracy"] >= repair["accuracy"] - MARGIN)
+    if not repair["same_loss"] or repair["loss"] is None:
+        return is_better(after, sick)
     if after["loss"] is None:
         return False
     worst = math.inf if sick["loss"] is None else max(sick["loss"], repair["loss"])
     allowed = MARGIN * (worst - repair["loss"]) if math.isfinite(worst) else MARGIN * abs(repair["loss"])
-    return after["loss"] <= repair["loss"] + allowed
+    return bool(after["loss"] <= repair["loss"] + allowed)
 
 
-def show(results: list[dict[str, Any]]) -> None:
+def is_better(after: JsonDict, before: JsonDict) -> bool:
+    """Whether accuracy or, where there is none, the loss got better by more than the margin."""
+    if None not in (after["accuracy"], before["accuracy"]):
+        return bool(after["accuracy"] >= min(before["accuracy"] + MARGIN, 1 - MARGIN))
+    if after["loss"] is None:
+        return False
+    return before["loss"] is None or bool(after["loss"] <= before["loss"] - MARGIN * abs(before["loss"]))
+
+
+def is_worse(result: JsonDict) -> bool:
+    """Whether `treat` left a healthy case worse than its plain training by more than the margin."""
+    before, after = result["sick"], result["ways"]["treat"]
+    if None not in (before["accuracy"], after["accuracy"]):
+        return bool(after["accuracy"] < before["accuracy"] - MARGIN)
+    if before["loss"] is None:
+        return False
+    return after["loss"] is None or bool(after["loss"] > before["loss"] + MARGIN * abs(before["loss"]))
+
+
+def show(results: list[JsonDict]) -> None:
     """Prints the tables."""
-    sick = [each for each in results if "repair" in each and each["label"] != "healthy"]
-    healthy = [each for each in results if each["label"] == "healthy"]
-    if sick:
-        print(f"\n{len(sick)} sick trainings; cured: within {MARGIN:g} of the published repair, first cause gone.\n")
-        print("| way | cured | extra steps, in plain trainings (median) |\n|---|---|---|")
-        for way in WAYS:
-            cured = [is_cured(each, way) for each in sick]
-            extra = [each["ways"][way]["steps"] / max(each["sick"]["steps"], 1) for each in sick]
-            print(f"| {way} | {sum(cured)} of {len(cured)} ({100 * np.mean(cured):.0f} %) | {np.median(extra):.1f} |")
-        print(
-            "\n| case | seed | label | first cause | " + " | ".join(WAYS) + " |\n|---|---|---|---|" + "---|" * len(WAYS)
-        )
-        for each in sick:
-            marks = " | ".join("cured" if is_cured(each, way) else "-" for way in WAYS)
-            cause = each["sick"]["causes"][0] if each["sick"]["causes"] else "nothing found"
-            print(f"| {each['case']} | {each['seed']} | {each['label']} | {cause} | {marks} |")
+    sick = [each for each in results if each["case"]["label"] != "healthy"]
+    shown = [each for each in sick if "learned" not in each["case"]["symptoms_seen"]]
+    _table("with a published repair, symptom seen", [each for each in shown if each["repair"]["published"]])
+    _table("without a published repair: better, first cause gone", [x for x in shown if not x["repair"]["published"]])
+    _table("whose symptom did not show when the corpus was measured", [each for each in sick if each not in shown])
+    healthy = [each for each in results if each["case"]["label"] == "healthy" and each["ways"]["treat"]]
     if healthy:
-        worse = [each["case"] for each in healthy if is_worse(each)]
+        worse = [each["case"]["id"] for each in healthy if is_worse(each)]
         changed = sum(each["ways"]["treat"]["changed"] for each in healthy)
         print(f"\n{len(healthy)} healthy trainings through treat: {changed} changed, {len(worse)} worse {worse or ''}")
 
 
-def is_worse(result: dict[str, Any]) -> bool:
-    """Whether `treat` left a healthy case worse than its plain training by more than the margin."""
-    before, after = result["sick"], result["ways"]["treat"]
-    if None not in (before["accuracy"], after["accuracy"]):
-        return after["accuracy"] < before["accuracy"] - MARGIN
-    if before["loss"] is None:
-        return False
-    return after["loss"] is None or after["loss"] > before["loss"] + MARGIN * abs(before["loss"])
+def _table(title: str, rows: list[JsonDict]) -> None:
+    if not rows:
+        return
+    print(f"\n## {len(rows)} sick trainings {title}\n")
+    print("| way | cured | extra steps, in plain trainings (median) |\n|---|---|---|")
+    for way in WAYS:
+        done = [each for each in rows if each["ways"][way]]
+        if done:
+            cured = [is_cured(each, way) for each in done]
+            extra = [each["ways"][way]["steps"] / max(each["sick"]["steps"], 1) for each in done]
+            print(f"| {way} | {sum(cured)} of {len(cured)} ({100 * np.mean(cured):.0f} %) | {np.median(extra):.1f} |")
+    print(
+        "\n| case | seed | first cause | sick | repair | " + " | ".join(WAYS) + " |\n" + "|---" * (5 + len(WAYS)) + "|"
+    )
+    for each in rows:
+        cells = [_cell(each, way) for way in WAYS]
+        cause = each["sick"]["causes"][0] if each["sick"]["causes"] else "nothing found"
+        repair = _value(each["repair"]) if each["repair"]["published"] else ""
+        print(f"| {' | '.join([each['case']['id'], str(each['seed']), cause, _value(each['sick']), repair, *cells])} |")
+
+
+def _cell(result: JsonDict, way: str) -> str:
+    after = result["ways"][way]
+    if not after:
+        return ""
+    return f"{'cured' if is_cured(result, way) else 'no'} {_value(after)}".strip()
+
+
+def _value(score: JsonDict) -> str:
+    if score.get("accuracy") is not None:
+        return f"{100 * score['accuracy']:.0f} %"
+    return f"{score['loss']:.3g}" if score.get("loss") is not None else "-"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/treatment"))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", default="3", help="how many, or which: 3 is 0,1,2; 1, is seed 1 alone")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--cases", default="", help="only ids that begin with one of these, comma-separated")
+    parser.add_argument("--kind", choices=("all", "repaired", "sick", "healthy"), default="all")
+    parser.add_argument("--ways", default=",".join(WAYS), help="which of: " + ",".join(WAYS))
     parser.add_argument("--show-only", action="store_true", help="train nothing, show what is there")
     options = parser.parse_args()
     if not (options.corpus / "cases.yaml").exists():
@@ -239,17 +371,32 @@ def main() -> None:
 
     entries = yaml.safe_load((options.corpus / "cases.yaml").read_text())["cases"]
     chosen = [case for case in entries if case["id"].startswith(tuple(options.cases.split(",")))]
-    names = [case["id"] for case in chosen if case["label"] == "healthy" or case.get("fixed_by")]
-    places = {(name, seed): options.out / name / f"{seed}.json" for seed in range(options.seeds) for name in names}
-    missing = [(key, path) for key, path in places.items() if not path.exists() and not options.show_only]
-    if missing:
-        work = Parallel(n_jobs=options.jobs, return_as="generator_unordered")(
-            delayed(one)(str(options.corpus.resolve()), *key, str(path)) for key, path in missing
+    chosen = [case for case in chosen if _is_of(case, options.kind)]
+    seeds = [int(each) for each in options.seeds.split(",") if each]
+    seeds = seeds if "," in options.seeds else list(range(seeds[0]))
+    pairs = [(case, seed) for seed in seeds for case in chosen]
+    if not options.show_only:
+        ways = tuple(options.ways.split(","))
+        jobs = (
+            delayed(one)(str(options.corpus.resolve()), case["id"], seed, str(options.out), _ways_of(case, ways))
+            for case, seed in pairs
         )
-        for failure in track(work, description="treating", total=len(missing)):
+        work = Parallel(n_jobs=options.jobs, return_as="generator_unordered")(jobs)
+        for failure in track(work, description="treating", total=len(pairs)):
             if failure:
-                print(failure, file=sys.stderr)
-    show([json.loads(path.read_text()) for path in places.values() if path.exists()])
+                print(failure, file=sys.stderr, flush=True)
+    found = [(case, seed, result_of(options.out / case["id"] / str(seed))) for case, seed in pairs]
+    show([{"case": case, "seed": seed, **result} for case, seed, result in found if result])
+
+
+def _is_of(case: JsonDict, kind: str) -> bool:
+    sick = case["label"] != "healthy"
+    return {"all": True, "sick": sick, "healthy": not sick, "repaired": sick and bool(case.get("fixed_by"))}[kind]
+
+
+def _ways_of(case: JsonDict, ways: tuple[str, ...]) -> tuple[str, ...]:
+    """A healthy case has nothing to prescribe for: it only goes through `treat`."""
+    return ways if case["label"] != "healthy" else tuple(way for way in ways if way == "treat")
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def _knob_file(module: Any) -> str:
         return ""
     lines = [f"\n## {inspect.cleandoc(module.__doc__).splitlines()[0].removesuffix('.')}\n"]
     for knob in knobs:
-        rules = [rule for rule in KNOBS if knob in answers(rule)]
+        rules = dict.fromkeys(name.split(":")[0] for name in KNOBS if knob in answers(name))
         lines.append(f"### {_title(knob)} {{ #{knob.__name__} }}\n")
         lines.append(inspect.cleandoc(knob.__doc__ or "").split("\n\nArgs:")[0])
         lines.append(f"\nAnswers: {', '.join(f'[{rule}](rules.md#{rule})' for rule in rules) or 'no rule yet'}.\n")
@@ -93,7 +93,7 @@ def _is_of(value: Any, module: Any) -> bool:
 
 
 def answers(rule: str) -> list[Knob]:
-    """The functions behind the knobs that answer a rule (a plain one is wrapped when it is registered)."""
+    """The functions behind the knobs of a rule, or of a kind of its findings (plain ones are registered wrapped)."""
     return [inspect.getclosurevars(knob).nonlocals.get("knob", knob) for knob in KNOBS.get(rule, ())]
 
 

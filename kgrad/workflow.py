@@ -104,7 +104,7 @@ def render(examination: Examination, format: str = "html") -> str:
     if format == "html":
         from kgrad.reporters.html import render_html
 
-        return render_html(*parts, examination.trials)
+        return render_html(*parts, examination.trials, examination.dry_runs)
     if format == "json":
         from kgrad.reporters.json import render_json
 

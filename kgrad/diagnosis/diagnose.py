@@ -1,9 +1,11 @@
 """Runs every rule over a log and puts what they say into one `Diagnosis`."""
 
+import html
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from kgrad.diagnosis.calibration import COUNTS, calibrated
 from kgrad.diagnosis.finding import SEVERITIES, Finding
 from kgrad.diagnosis.phases import Phase, layer_phases, model_phases
 from kgrad.diagnosis.rule import NotApplicable, Rule, all_rules
@@ -77,17 +79,35 @@ class Diagnosis:
         """The diagnosis as plain JSON types."""
         return asdict(self)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict and the findings."""
+        rows = "".join(
+            f"<tr><th>{html.escape(each.rule)}</th><td>{each.severity}</td><td>{html.escape(each.summary)}</td>"
+            f"<td>{each.first_step:,} to {each.last_step:,}</td></tr>"
+            for each in self.findings
+        )
+        head = "<tr><th>finding</th><th>severity</th><th>what</th><th>steps</th></tr>"
+        said = f"<p><strong>{html.escape(self.verdict)}</strong></p>"
+        return f"{said}<table>{head}{rows}</table>" if rows else said
 
-def diagnose(log: RunLog, rules: Iterable[Rule] | None = None, *, layers: bool = True) -> Diagnosis:
+
+def diagnose(
+    log: RunLog,
+    rules: Iterable[Rule] | None = None,
+    *,
+    layers: bool = True,
+    counts: Mapping[str, tuple[int, int]] = COUNTS,
+) -> Diagnosis:
     """The diagnosis of a run. Pure: the same log gives the same diagnosis.
 
     Args:
         log: the run.
         rules: the rules to ask; all of them by default.
         layers: whether to find the phases of every layer too, which is half the work in a deep network.
+        counts: how often each rule was right on other trainings, which corrects its confidence.
     """
     asked = tuple(rules) if rules is not None else all_rules()
-    outcomes = _explain(tuple(_ask(each, log) for each in asked), asked)
+    outcomes = _explain(tuple(_calibrate(_ask(each, log), counts) for each in asked), asked)
     diagnosis = Diagnosis(log.name, "", outcomes, model_phases(log), layer_phases(log) if layers else {})
     return replace(diagnosis, verdict=_verdict(log, diagnosis))
 
@@ -105,6 +125,14 @@ def _ask(each: Rule, log: RunLog) -> Outcome:
     except Exception as error:  # a broken rule must not hide what the others found
         return Outcome(each.id, "error", f"{type(error).__name__}: {error}")
     return Outcome(each.id, "found", finding=finding) if finding else Outcome(each.id, "clear")
+
+
+def _calibrate(outcome: Outcome, counts: Mapping[str, tuple[int, int]]) -> Outcome:
+    """The same with the confidence that the rule's record bears out; a note keeps the rule's own."""
+    finding = outcome.finding
+    if finding is None or finding.severity == "info":
+        return outcome
+    return replace(outcome, finding=replace(finding, confidence=calibrated(finding.rule, finding.confidence, counts)))
 
 
 def _explain(outcomes: tuple[Outcome, ...], rules: tuple[Rule, ...]) -> tuple[Outcome, ...]:
@@ -137,7 +165,7 @@ def _verdict(log: RunLog, diagnosis: Diagnosis) -> str:
         return "Nothing to judge: no training step was recorded."
     diseases = [f for f in diagnosis.findings if f.severity != "info"]
     if not diseases:
-        return f"Healthy: no disease found in {len(log)} recorded steps."
+        return f"Healthy: no disease found in {len(log):,} recorded steps."
     first = diseases[0]
     name = first.rule.replace("-", " ").capitalize()
     return f"{name}: {first.summary[:1].lower()}{first.summary[1:]}"

@@ -20,16 +20,17 @@ def at_least(severity: str, limit: str) -> bool:
 def power(value: float) -> str:
     """A factor for a sentence: with thousands while that reads well, as a power of ten beyond.
 
-    >>> power(250.0), power(5e8)
-    ('250', '5·10⁸')
+    >>> power(250.0), power(5e8), power(9.7e8)
+    ('250', '5·10⁸', '1·10⁹')
     """
     if not 0 < value < float("inf"):
         return str(value)
     exponent = math.floor(math.log10(value))
     if -2 <= exponent < 5:
         return f"{value:,.3g}" if exponent < 3 else f"{value:,.0f}"
-    raised = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{value / 10.0**exponent:.0f}·10{raised}"
+    digit, _, exponent_written = f"{value:.0e}".partition("e")
+    raised = str(int(exponent_written)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{digit}·10{raised}"
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,10 @@ def _one_unit(output: Objective, loss: str) -> Mismatch | None:
     if output.activation == "softmax":
         text = f"{output.layer} is a softmax over one unit: it answers 1 whatever goes in."
         return Mismatch("softmax-on-one-unit", text, fix, least="high")
-    if (loss in _CATEGORICAL | _SPARSE and loss != "kl_divergence") or loss == "cosine_similarity":
+    if loss == "kl_divergence":  # y log(y/p): nothing is asked of the share that is left
+        text = f"{output.layer} has one unit, and {loss} over one number falls with any larger answer."
+        return Mismatch("one-unit-for-classes", text, fix, least="high")
+    if loss in _CATEGORICAL | _SPARSE or loss == "cosine_similarity":
         text = f"{output.layer} has one unit, and {loss} over one number is the same whatever it answers."
         return Mismatch("one-unit-for-classes", text, fix, least="high")
     return None

@@ -68,14 +68,18 @@ def layer_phases(log: RunLog) -> dict[str, tuple[Phase, ...]]:
     broken = signals.medians((~np.isfinite(log.layer_norms())).astype(float), edges) > 0
     layers = log.structure.weighted_layers
     flat = np.isin(shared, ("plateau", "saddle", "converged"))
-    found = {}
+    found: dict[str, tuple[Phase, ...]] = {}
+    known: dict[bytes, tuple[Phase, ...]] = {}  # most layers of a deep model tell the same story
     for place, layer in enumerate(layers):
         names = shared.copy()
         reference = norms[:, min(len(layers) - 1, max(0, len(layers) - 2))]
         with np.errstate(invalid="ignore"):
             names[flat & (reference - norms[:, place] >= _VANISHED)] = "vanishing"
             names[_exploded(norms[:, place]) | broken[:, place]] = "exploding"
-        found[layer.name] = _phases(log, edges, _smooth(names))
+        told = names.tobytes()
+        if told not in known:
+            known[told] = _phases(log, edges, _smooth(names))
+        found[layer.name] = known[told]
     return found
 
 
@@ -95,9 +99,9 @@ def _model_names(log: RunLog, edges: NDArray[np.int64]) -> NDArray[np.str_]:
 def _loss_names(log: RunLog, edges: NDArray[np.int64]) -> NDArray[np.str_]:
     """Healthy, plateau, saddle or converged: by the slope of the loss against its noise, the level, the curvature.
 
-    A flat stretch is convergence where the loss has been learned and nothing better comes; a plateau where little was
-    learned in all, or where the loss falls later and is shown to stand until then; a saddle where the curvature was
-    taken on a plateau and was negative.
+    A flat stretch is convergence where the loss has been learned and nothing better comes (a fall from a bad start to
+    what a constant answer gets is no learning); a plateau where little was learned in all, or where the loss falls
+    later and is shown to stand until then; a saddle where the curvature was taken on a plateau and was negative.
     A flat stretch whose gradients still agree with each other is no convergence either: the run is on its way.
     """
     names = np.full(len(edges) - 1, "healthy", dtype="<U12")
@@ -105,11 +109,13 @@ def _loss_names(log: RunLog, edges: NDArray[np.int64]) -> NDArray[np.str_]:
         return names
     curve = signals.loss_curve(log)
     fall, noise = signals.late_fall(log)
-    stuck = harm(log) == "high" and fall <= max(0.02, noise)
+    nothing = harm(log) == "high"
+    stuck = nothing and fall <= max(0.02, noise)
     stands = curve.flat & (((curve.leaves > _LEAVES) & ~curve.learned) | stuck)
     agrees = _agreement(log, edges) > _SIGNAL
-    names[curve.flat & curve.learned & (curve.leaves <= _LEAVES) & ~agrees] = "converged"
-    names[curve.level <= 0.02 * abs(curve.start)] = "converged"
+    if not nothing:
+        names[curve.flat & curve.learned & (curve.leaves <= _LEAVES) & ~agrees] = "converged"
+        names[curve.level <= 0.02 * abs(curve.start)] = "converged"
     for first, end in _stretches(stands):
         if not stuck and not signals.stands(log["loss"][edges[first] : edges[end]], _LEAVES):
             continue

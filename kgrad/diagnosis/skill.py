@@ -11,6 +11,8 @@ from kgrad.log.run_log import RunLog
 # As in plateau: fewer steps hold too few windows to tell a slope from noise.
 _FEWEST = 50
 _MEAN = "sum_over_batch_size"
+# With ten rows for each class the entropy of their shares is known to a few hundredths of a nat (Paninski 2003).
+_ROWS_PER_CLASS = 10
 
 
 def skill(log: RunLog) -> float | None:
@@ -37,21 +39,30 @@ def constant_answer(log: RunLog) -> float | None:
 def constant_loss(objective: Objective) -> float | None:
     """The loss of the best answer that does not look at the input, `None` where it cannot be told.
 
-    For classes it is the entropy of the labels: that of equal shares, `log(classes)`, or of the mean of 0/1
-    targets. For squared errors it is the variance of the targets.
+    For classes it is the entropy of their shares where the batch has rows enough to tell those, else that of equal
+    shares, `log(classes)`; for squared errors the variance of the targets, for absolute ones the mean distance from
+    their median.
     """
     if objective.loss is None or objective.loss.config.get("reduction", _MEAN) != _MEAN:
         return None
-    name = objective.loss.name
-    target = objective.target
+    name, target = objective.loss.name, objective.target
     if name in ("categorical_crossentropy", "sparse_categorical_crossentropy"):
-        return math.log(objective.units) if objective.units and objective.units > 1 else None
+        return _of_classes(objective)
     if name == "binary_crossentropy":
-        mean = target.mean if target and target.mean is not None and target.features == 1 else 0.5
-        return -(mean * math.log(mean) + (1 - mean) * math.log(1 - mean)) if 0 < mean < 1 else None
-    if name == "mean_squared_error" and target is not None and target.std:
-        return target.std**2
-    return None
+        return math.log(2) if target is None else target.feature_entropy
+    if target is None:
+        return None
+    left = {"mean_squared_error": target.feature_variance, "mean_absolute_error": target.absolute_deviation}
+    return left.get(name) or None
+
+
+def _of_classes(objective: Objective) -> float | None:
+    if not objective.units or objective.units < 2:
+        return None
+    equal, target = math.log(objective.units), objective.target
+    if target is None or not target.label_entropy or target.rows < _ROWS_PER_CLASS * objective.units:
+        return equal
+    return min(equal, target.label_entropy)
 
 
 def learned(log: RunLog) -> float:

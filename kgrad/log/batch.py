@@ -33,6 +33,13 @@ class TensorFacts:
         distinct: how many distinct values there are, `None` for more than 1,000.
         one_hot: whether every row (over the last axis) holds one 1 and zeros.
         row_sums_one: whether every row (over the last axis) is non-negative and sums to 1.
+        rows: how many rows (over all axes but the last) there were.
+        feature_variance: mean over the features (last axis) of their unbiased variance; `None` for one row.
+        absolute_deviation: mean distance of the elements from the median of their feature; `None` for one row.
+        feature_entropy: mean over the features of the entropy in nats of a coin that falls as their mean; `None` where
+            an element is outside 0 to 1.
+        label_entropy: entropy in nats of the shares of the classes, for rows that sum to 1 and for one column of whole
+            numbers from 0; `None` for anything else.
     """
 
     name: str
@@ -52,6 +59,11 @@ class TensorFacts:
     distinct: int | None = None
     one_hot: bool = False
     row_sums_one: bool = False
+    rows: int = 0
+    feature_variance: float | None = None
+    absolute_deviation: float | None = None
+    feature_entropy: float | None = None
+    label_entropy: float | None = None
 
     @classmethod
     def of(cls, name: str, values: NDArray[Any]) -> "TensorFacts":
@@ -90,7 +102,42 @@ class TensorFacts:
             distinct=len(distinct) if len(distinct) <= _MOST_DISTINCT else None,
             one_hot=sums_one and set(distinct.tolist()) <= {0.0, 1.0},
             row_sums_one=sums_one,
+            rows=len(known),
+            **_spread(known),
+            feature_entropy=_feature_entropy(known),
+            label_entropy=_label_entropy(known, sums_one),
         )
+
+
+def _spread(values: NDArray[np.float64]) -> dict[str, float]:
+    """What the best constant answer leaves of a squared and of an absolute error; `values` is `(rows, features)`."""
+    if len(values) < 2:
+        return {}
+    distance = np.abs(values - np.median(values, axis=0))
+    return {
+        "feature_variance": float(values.var(axis=0, ddof=1).mean()),
+        "absolute_deviation": float(distance.mean()),
+    }
+
+
+def _feature_entropy(values: NDArray[np.float64]) -> float | None:
+    """Mean entropy of the features' means, which count half a row each of 0 and 1 besides (Jeffreys' prior)."""
+    if values.min() < 0 or values.max() > 1:
+        return None
+    mean = (values.sum(axis=0) + 0.5) / (len(values) + 1)
+    return float(-(mean * np.log(mean) + (1 - mean) * np.log(1 - mean)).mean())
+
+
+def _label_entropy(values: NDArray[np.float64], sums_one: bool) -> float | None:
+    """Entropy of the shares of the classes, with the correction of Miller (1955) for few rows."""
+    if sums_one:
+        shares = values.mean(axis=0)
+    elif values.shape[1] == 1 and values.min() >= 0 and (values == np.round(values)).all():
+        shares = np.unique(values, return_counts=True)[1] / len(values)
+    else:
+        return None
+    shares = shares[shares > 0]
+    return float(-(shares * np.log(shares)).sum() + (len(shares) - 1) / (2 * len(values)))
 
 
 @dataclass(frozen=True)

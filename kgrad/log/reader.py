@@ -193,12 +193,14 @@ def _is_whole(step: NDArray[Any], column: NDArray[Any], steps: NDArray[np.int64]
 
 
 def _floats(column: pa.ChunkedArray) -> FloatArray:
-    return _values(column).astype(np.float64)
+    return _values(column).astype(np.float64, copy=False)
 
 
 def _values(column: pa.ChunkedArray) -> NDArray[Any]:
     """The column's values through the array protocol: pyarrow's own `to_numpy` would load pandas."""
     chunks = [_chunk(chunk) for chunk in column.chunks]
+    if len(chunks) == 1:
+        return chunks[0]  # as it lies there: a copy of every matrix of a long run takes longer than reading it
     return np.concatenate(chunks) if chunks else np.zeros(0)
 
 

@@ -1,5 +1,6 @@
 """`RunLog`: one run as frozen numpy arrays, the only thing that rules and reports read."""
 
+import html
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -135,6 +136,19 @@ class RunLog:
             series = column.ravel() if column.ndim == 2 else np.repeat(column, count)
             table[name] = series.astype(np.int64) if _is_whole(name, series) else series
         return table
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what was recorded, and how to see the report."""
+        facts = {
+            "run": f"{self.name}, {self.status}",
+            "model": f"{self.structure.name}, {len(self.structure.weighted_layers):,} layers with weights, "
+            f"{self.structure.parameters:,} parameters",
+            "recorded": f"{len(self):,} steps" + (f", {self.steps[0]:,} to {self.steps[-1]:,}" if len(self) else ""),
+            "columns": ", ".join(self.columns) or "none",
+            "report": "kgrad.examine(run)",
+        }
+        rows = "".join(f"<tr><th>{name}</th><td>{html.escape(said)}</td></tr>" for name, said in facts.items())
+        return f"<table>{rows}</table>"
 
 
 def hold(columns: Mapping[str, FloatArray]) -> dict[str, FloatArray]:

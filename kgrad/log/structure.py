@@ -1,5 +1,6 @@
 """The model as `run.json` describes it: layers in depth order and their trainable variables."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -29,6 +30,12 @@ ACTIVATION_LAYERS = {
     "Softmax": "softmax",
     "ThresholdedReLU": "relu",
 }
+# Layers that are linear in their input while they have no activation; a batch normalization is, for each batch.
+_LINEAR = re.compile(
+    r"InputLayer|Dense|EinsumDense|(Separable|Depthwise)?Conv[123]D(Transpose)?|BatchNormalization|Reshape|Flatten"
+    r"|(Global)?AveragePooling[123]D|(ZeroPadding|Cropping|UpSampling)[123]D|(Spatial)?Dropout([123]D)?|Permute"
+    r"|Gaussian(Noise|Dropout)|Rescaling|Add|Concatenate"
+)
 
 
 @dataclass(frozen=True)
@@ -174,6 +181,20 @@ class Structure:
         followers = self.consumers(name)
         homogeneous = self.layer(name).activation in (None, "linear", "relu", "leaky_relu")
         return homogeneous and bool(followers) and all("Normalization" in each.class_name for each in followers)
+
+    @property
+    def linear_layers(self) -> tuple[str, ...]:
+        """The hidden layers of a model that is linear up to its output; empty where anything in it is not linear.
+
+        Layers without a non-linearity between them are together one linear map, whatever their number.
+        """
+        *hidden, output = self.weighted_layers or (None,)
+        for layer in self.layers:
+            if layer is output:
+                return tuple(each.name for each in hidden if each.class_name != "BatchNormalization")
+            if not _LINEAR.fullmatch(layer.class_name) or layer.activation not in (None, "linear"):
+                return ()
+        return ()
 
     def indices_of(self, layer: str) -> list[int]:
         """Positions in `variables` of what the layer owns."""

@@ -1,7 +1,10 @@
 """The activation knob: units that let the gradient through."""
 
+import math
+
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
+from kgrad.log.structure import Layer
 from kgrad.prescription.code import layers_code
 from kgrad.prescription.gains import initializer
 from kgrad.prescription.prescription import Prescription
@@ -10,10 +13,37 @@ from kgrad.prescription.prescription import Prescription
 _LARGEST_SLOPE = {"sigmoid": 0.25, "hard_sigmoid": 1 / 6, "tanh": 1.0, "softsign": 1.0}
 _EXPLOSIVE = ("exponential",)
 _RELU_LIKE = ("relu", "relu6")
+_RECURRENT = ("SimpleRNN", "LSTM", "GRU")
+_UNBOUNDED = ("relu", "linear", "elu", "selu", "leaky_relu", "gelu", "silu", "softplus", "exponential")
+# From so many dense layers on the sizes of signals drift enough for self-normalization to be worth it.
+_DEEP = 4
+# Above this chance that a whole layer of ReLU is dead before the first step, ReLU is not prescribed.
+_BORN_DEAD = 0.01
+
+
+def rectifier(log: RunLog) -> str:
+    """The rectifier that suits the hidden layers: ReLU, or ELU where ReLU is likely to be born dead.
+
+    Of a chain of `n` ReLU layers of `w` units, with symmetric weights and zero biases, all units of some layer are off
+    for an input with a chance of `1 - (1 - 2^-w)^n`; the output is then a constant and no gradient goes through (Lu et
+    al. 2020, "Dying ReLU and Initialization", section 3). ELU has a slope everywhere (Clevert et al. 2016).
+    """
+    return "elu" if born_dead(log) > _BORN_DEAD else "relu"
+
+
+def born_dead(log: RunLog) -> float:
+    """The chance that some hidden layer of the model, were all ReLU, is dead for an input from the start."""
+    widths = [layer.units for layer in _chain(log) if layer.units]
+    return 1.0 - math.prod(1.0 - 0.5**width for width in widths)
+
+
+def _chain(log: RunLog) -> list[Layer]:
+    """The hidden dense layers; a convolution has as many chances to be on as it has places."""
+    return [layer for layer in log.structure.weighted_layers[:-1] if layer.class_name == "Dense"]
 
 
 def prescribe_non_saturating(log: RunLog, finding: Finding) -> Prescription | None:
-    """ReLU with He initialization where hidden layers saturate.
+    """ReLU (or ELU, see `rectifier`) with He initialization where hidden layers saturate.
 
     Source: Glorot, Bordes & Bengio 2011, "Deep Sparse Rectifier Neural Networks"; the slope of a
     sigmoid is at most 1/4, so `n` layers of it shrink the gradient by `4^-n` at least, at unit weights.
@@ -23,19 +53,20 @@ def prescribe_non_saturating(log: RunLog, finding: Finding) -> Prescription | No
         return None
     before = _kinds(log, hidden)
     slope = max(_LARGEST_SLOPE[name] for name in before)
+    wanted = rectifier(log)
     return _swap(
         log,
         finding,
         hidden,
-        "relu",
+        wanted,
         f"{', '.join(before)} in {len(hidden)} hidden layers passes at most {slope:g} of the gradient on per layer; "
-        "ReLU passes all of it where it is active.",
+        f"{wanted} passes all of it where it is active.",
         (Evidence("largest slope of the present activation", slope),),
     )
 
 
 def prescribe_bounded_growth(log: RunLog, finding: Finding) -> Prescription | None:
-    """ReLU with He initialization where an activation grows faster than its input.
+    """A rectifier with He initialization where an activation grows faster than its input.
 
     A few layers of `exp(x)` one behind the other leave the range of float32, `exp(exp(5))` being 10^64; an
     activation of slope 1 passes signal and gradient on as large as they are.
@@ -43,8 +74,23 @@ def prescribe_bounded_growth(log: RunLog, finding: Finding) -> Prescription | No
     hidden = _hidden(log, _EXPLOSIVE)
     if not hidden:
         return None
-    why = f"{', '.join(_kinds(log, hidden))} in {len(hidden)} hidden layers grows faster than its input; ReLU does not."
-    return _swap(log, finding, hidden, "relu", why, finding.evidence[:2])
+    wanted = rectifier(log)
+    kinds = ", ".join(_kinds(log, hidden))
+    why = f"{kinds} in {len(hidden)} hidden layers grows faster than its input; {wanted} does not."
+    return _swap(log, finding, hidden, wanted, why, finding.evidence[:2])
+
+
+def prescribe_awake(log: RunLog, finding: Finding) -> Prescription | None:
+    """ELU with He initialization in place of ReLU in a stack so deep and narrow that ReLU is likely born dead."""
+    hidden, chance = _hidden(log, _RELU_LIKE), born_dead(log)
+    if not hidden or chance <= _BORN_DEAD:
+        return None
+    why = (
+        f"In {len(_chain(log))} layers this narrow some layer of ReLU is dead from the start for "
+        f"{100 * chance:.2g} % of the inputs; ELU has a slope everywhere."
+    )
+    seen = Evidence("chance that some layer of ReLU is born dead", chance, "share", _BORN_DEAD)
+    return _swap(log, finding, hidden, "elu", why, (seen, *finding.evidence[:2]))
 
 
 def prescribe_leaky(log: RunLog, finding: Finding) -> Prescription | None:
@@ -59,6 +105,49 @@ def prescribe_leaky(log: RunLog, finding: Finding) -> Prescription | None:
     return _swap(log, finding, dead, "leaky_relu", why, finding.evidence[:3])
 
 
+def prescribe_nonlinearity(log: RunLog, finding: Finding) -> Prescription | None:
+    """ReLU where the hidden layers have no activation and the model is therefore one linear map.
+
+    Source: Leshno et al. 1993, "Multilayer feedforward networks with a nonpolynomial activation function can
+    approximate any function": the non-linearity is what more layers need to be more than one.
+    """
+    if finding.details.get("kind") != "linear":
+        return None
+    hidden = list(finding.layers)
+    wanted = rectifier(log)
+    why = f"{len(hidden)} hidden layers without activation are one linear map; with {wanted} between them they are not."
+    return _swap(log, finding, hidden, wanted, why, finding.evidence[:2])
+
+
+def prescribe_bounded_state(log: RunLog, finding: Finding) -> Prescription | None:
+    """A squashed state, by tanh, in recurrent layers whose activation has no bound: it cannot grow over time.
+
+    Keras' own default. With ReLU or a linear activation the state grows as the powers of the recurrent kernel do
+    (Pascanu et al. 2013, "On the difficulty of training recurrent neural networks", section 2).
+    """
+    names = [
+        layer.name
+        for layer in log.structure.weighted_layers
+        if layer.class_name in _RECURRENT and (layer.activation or "linear") in _UNBOUNDED
+    ]
+    if not names:
+        return None
+    why = f"{', '.join(_kinds(log, names))} in {len(names)} recurrent layers lets the state grow at every time step."
+    return _swap(log, finding, names, "tanh", why, finding.evidence[:2])
+
+
+def prescribe_self_normalizing(log: RunLog, finding: Finding) -> Prescription | None:
+    """SELU with LeCun-normal weights where hidden dense layers saturate: it keeps mean 0 and variance 1 by itself.
+
+    Source: Klambauer et al. 2017, "Self-Normalizing Neural Networks", made for deep chains of dense layers.
+    """
+    hidden = [name for name in _hidden(log, (*_LARGEST_SLOPE, *_RELU_LIKE)) if name in {e.name for e in _chain(log)}]
+    if len(hidden) < _DEEP or len(hidden) < len(log.structure.weighted_layers) - 1:
+        return None
+    why = f"{len(hidden)} dense layers with SELU bring their outputs back to mean 0 and variance 1 at each of them."
+    return _swap(log, finding, hidden, "selu", why, finding.evidence[:2])
+
+
 def _hidden(log: RunLog, activations: tuple[str, ...]) -> list[str]:
     """Layers with one of these activations that feed another layer with weights."""
     weighted = log.structure.weighted_layers[:-1]
@@ -66,7 +155,7 @@ def _hidden(log: RunLog, activations: tuple[str, ...]) -> list[str]:
 
 
 def _kinds(log: RunLog, names: list[str]) -> list[str]:
-    return list(dict.fromkeys(str(log.structure.effective_activation(name)) for name in names))
+    return list(dict.fromkeys(log.structure.effective_activation(name) or "linear" for name in names))
 
 
 def _swap(

@@ -1,4 +1,4 @@
-"""The architecture knob: a way for the gradient around the layers, or a gated cell."""
+"""The architecture knob: a way for the gradient around the layers, fewer of them, or a gated cell."""
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
@@ -7,6 +7,8 @@ from kgrad.prescription.gains import gain
 from kgrad.prescription.prescription import Prescription
 
 _FEWEST = 8
+# Hidden layers that stay where the others are taken out: two make a universal approximator with room to spare.
+_STAY = 3
 _JOINS = ("Add", "Average", "Concatenate", "Multiply")
 
 
@@ -17,7 +19,7 @@ def prescribe_residual(log: RunLog, finding: Finding) -> Prescription | None:
     branches gets an `n`-th of the usual variance, so that their sum does not grow with depth (Hanin & Rolnick 2018,
     "How to Start Training", section 5.2).
     """
-    if any(layer.class_name in _JOINS for layer in log.structure.layers):
+    if _joins(log):
         return None
     square = {v.layer for v in log.structure.variables if v.role == "kernel" and v.shape[0] == v.shape[-1]}
     hidden = [each for each in log.structure.weighted_layers[:-1] if each.class_name == "Dense" and each.name in square]
@@ -46,6 +48,35 @@ def prescribe_residual(log: RunLog, finding: Finding) -> Prescription | None:
             "arguments": {"activation": wanted, "kernel_initializer": {"scale": scale, "mode": "fan_in"}},
         },
     )
+
+
+def prescribe_fewer_layers(log: RunLog, finding: Finding) -> Prescription | None:
+    """Three hidden layers in place of a deep chain of equal dense ones, where nothing passes through all of them.
+
+    Each of `n` layers multiplies the gradient by its own Jacobian; fewer factors leave less to go wrong (Glorot &
+    Bengio 2010). A network of one hidden layer already fits any continuous function (Hornik et al. 1989).
+    """
+    square = {v.layer for v in log.structure.variables if v.role == "kernel" and v.shape[0] == v.shape[-1]}
+    hidden = [each for each in log.structure.weighted_layers[:-1] if each.class_name == "Dense"]
+    spare = [each.name for each in hidden if each.name in square]
+    if len(hidden) < _FEWEST or len({each.units for each in hidden}) != 1 or _joins(log):
+        return None
+    spare = spare[: len(hidden) - _STAY]
+    return Prescription(
+        knob="architecture",
+        target=tuple(spare),
+        before=f"{len(hidden)} hidden layers",
+        after=f"{len(hidden) - len(spare)} hidden layers",
+        why=f"The gradient has to pass {len(hidden)} layers one by one; {len(hidden) - len(spare)} leave it its size.",
+        code=f"# take out the layers {comment_of(spare)}: what feeds the first of them feeds what follows the last",
+        finding=finding.rule,
+        evidence=(Evidence("layers in a chain", float(len(hidden)), "layers", float(_FEWEST)),),
+        settings={"remove": spare},
+    )
+
+
+def _joins(log: RunLog) -> bool:
+    return any(layer.class_name in _JOINS for layer in log.structure.layers)
 
 
 def prescribe_gated_cell(log: RunLog, finding: Finding) -> Prescription | None:

@@ -2,12 +2,43 @@
 
 import math
 
-from kgrad.diagnosis.finding import Finding
+from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import optimizer_code
 from kgrad.prescription.prescription import Prescription
 
 _MOST = 64
+# Masters & Luschi 2018, "Revisiting Small Batch Training": the best results come with 2 to 32 rows.
+_SMALL = 32
+# With fewer updates an epoch than this, a smaller batch makes more of them from the same data.
+_FEW_UPDATES = 20
+# A run keeps the facts of so many rows of a batch.
+_MOST_KEPT = 256
+
+
+def prescribe_smaller_batch(log: RunLog, finding: Finding) -> Prescription | None:
+    """Batches of 32 rows where an epoch of large ones is only a few updates.
+
+    It is the number of updates that training takes, and below the critical batch size that of rows: a batch a fourth
+    as large makes four times as many of them for the same work (McCandlish et al. 2018; Shallue et al. 2019).
+    """
+    per_epoch = (log.info.get("fit") or {}).get("steps_per_epoch") or 0
+    rows = log.batch.rows if log.batch else 0
+    if not 0 < per_epoch < _FEW_UPDATES or rows < 4 * _SMALL:
+        return None
+    size = f"{rows} rows" if rows < _MOST_KEPT else f"{rows} rows or more"
+    least = -(-rows * per_epoch // _SMALL)
+    return Prescription(
+        knob="batch_size",
+        target=("fit",),
+        before=f"{size} per batch",
+        after=f"{_SMALL} rows per batch",
+        why=f"In batches of {size} an epoch is {per_epoch} updates; in batches of {_SMALL} it is at least {least}.",
+        code=f"model.fit(x, y, batch_size={_SMALL})",
+        finding=finding.rule,
+        evidence=(Evidence("updates per epoch", float(per_epoch), "steps", float(_FEW_UPDATES)),),
+        settings={"batch_size": _SMALL},
+    )
 
 
 def prescribe_accumulation(log: RunLog, finding: Finding) -> Prescription | None:

@@ -52,6 +52,32 @@ def prescribe_clipping(log: RunLog, finding: Finding, diagnosis: Diagnosis) -> P
     )
 
 
+def prescribe_global_clipping(log: RunLog, finding: Finding, diagnosis: Diagnosis) -> Prescription | None:
+    """`global_clipnorm` at the 90th percentile of the norms of healthy steps, all variables together.
+
+    It shortens the whole gradient and keeps its direction, which `clipnorm` bends where one variable is cut and another
+    is not (Pascanu et al. 2013, algorithm 1). One variable that explodes then slows down all others.
+    """
+    if "global_norm" not in log:
+        return None
+    norms = np.nan_to_num(log["global_norm"], nan=np.inf, posinf=np.inf)
+    healthy = _healthy_norms(log, diagnosis, norms)
+    if not len(healthy) or not np.quantile(healthy, _HEALTHY_SHARE) > 0:
+        return None
+    bound = float(number(float(np.quantile(healthy, _HEALTHY_SHARE))))
+    return Prescription(
+        knob="clipping",
+        target=("optimizer",),
+        before=_present(log),
+        after=f"global_clipnorm={number(bound)}",
+        why=f"Nine in ten healthy steps stay under {number(bound)}; longer ones keep their direction and lose length.",
+        code=f"optimizer = {optimizer_code(log.info, global_clipnorm=bound, clipnorm=None, clipvalue=None)}",
+        finding=finding.rule,
+        evidence=_evidence(norms, healthy, bound),
+        settings={"global_clipnorm": bound},
+    )
+
+
 def _evidence(largest: FloatArray, healthy: FloatArray, bound: float) -> tuple[Evidence, ...]:
     finite = largest[np.isfinite(largest)]
     rows = [Evidence("steps of this run that it would have clipped", float(np.mean(largest > bound)), "share")]

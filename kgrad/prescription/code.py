@@ -97,7 +97,7 @@ def optimizer_code(info: Mapping[str, Any], **changes: float | None) -> str:
 
     Args:
         info: `run.json`.
-        changes: argument -> new value; `None` takes it out.
+        changes: argument -> new value; `None` takes it out. A `LossScaleOptimizer` stays around the optimizer.
     """
     optimizer = inner_optimizer(info)
     config = {**optimizer["config"], **changes}
@@ -106,7 +106,13 @@ def optimizer_code(info: Mapping[str, Any], **changes: float | None) -> str:
     for name, value in config.items():
         if name in _OPTIMIZER_DEFAULTS and value is not None and value != _OPTIMIZER_DEFAULTS[name]:
             given.append(f"{name}={_short(value)}")
-    return f"keras.optimizers.{optimizer['class_name']}({', '.join(given)})"
+    made = f"keras.optimizers.{optimizer['class_name']}({', '.join(given)})"
+    outer = info.get("optimizer") or {}
+    if outer.get("class_name") != "LossScaleOptimizer":
+        return made
+    # Clipping inside: there the gradients have their true size again.
+    scale = (outer.get("config") or {}).get("initial_scale")
+    return f"keras.optimizers.LossScaleOptimizer({made}{'' if scale is None else f', initial_scale={_short(scale)}'})"
 
 
 def inner_optimizer(info: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -13,6 +13,8 @@ from kgrad.prescription.prescription import Prescription
 # A weight spread within a factor 1.5 of what theory asks for is left alone: Glorot, LeCun and He
 # differ by no more than that (sqrt(2)) for square layers, and all three train.
 _TOLERANCE = 1.5
+# From so many square layers on it matters that no singular value differs from the gain.
+_DEEP = 8
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,65 @@ def prescribe_initializer(log: RunLog, finding: Finding) -> Prescription | None:
             for misfit in misfits
         ),
         settings={"initializers": changes},
+    )
+
+
+def prescribe_orthogonal(log: RunLog, finding: Finding) -> Prescription | None:
+    """Orthogonal matrices with the gain of the activation in the square layers of a deep chain.
+
+    All singular values of such a matrix are the gain itself, so that no direction fades or grows beside the others, as
+    some do with random entries (Saxe et al. 2014, "Exact solutions to the nonlinear dynamics of learning").
+    """
+    square = {v.layer for v in log.structure.variables if v.role == "kernel" and v.shape[0] == v.shape[-1]}
+    hidden = [each for each in log.structure.weighted_layers[:-1] if each.name in square and each.class_name == "Dense"]
+    present = {v.layer: (v.initializer or {}).get("class_name") for v in log.structure.variables if v.role == "kernel"}
+    wanted = [each for each in hidden if not str(present[each.name]).startswith("Orthogonal")]
+    if len(hidden) < _DEEP or not wanted:
+        return None
+    changes = {
+        each.name: {"kernel_initializer": _orthogonal(gain(log.structure.effective_activation(each.name)))}
+        for each in wanted
+    }
+    return Prescription(
+        knob="initializer",
+        target=tuple(changes),
+        before=", ".join(dict.fromkeys(str(present[each.name]) for each in wanted)),
+        after=", ".join(dict.fromkeys(code["kernel_initializer"] for code in changes.values())),
+        why=f"The singular values of {len(wanted)} random matrices spread; those of orthogonal ones are all the gain.",
+        code=layers_code((log.structure.layer(name), change) for name, change in changes.items()),
+        finding=finding.rule,
+        evidence=(Evidence("square layers in a chain", float(len(hidden)), "layers", float(_DEEP)),),
+        settings={"initializers": changes},
+    )
+
+
+def _orthogonal(scale: float) -> str:
+    return f"keras.initializers.Orthogonal(gain={scale:.3g})"
+
+
+def prescribe_forget_bias(log: RunLog, finding: Finding) -> Prescription | None:
+    """A forget gate that starts open: with a bias of 1 the state of an LSTM keeps most of itself at every step.
+
+    With a bias of 0 it keeps half, so that after `t` steps `2^-t` of the gradient is left (Gers et al. 2000, "Learning
+    to Forget"; Jozefowicz et al. 2015 found it the most useful change of an LSTM's start).
+    """
+    shut = [
+        layer
+        for layer in log.structure.weighted_layers
+        if layer.class_name == "LSTM" and layer.config.get("unit_forget_bias") is False
+    ]
+    if not shut:
+        return None
+    return Prescription(
+        knob="initializer",
+        target=tuple(layer.name for layer in shut),
+        before="unit_forget_bias=False",
+        after="unit_forget_bias=True",
+        why="A forget gate whose bias starts at 0 keeps half of the state at every time step; at 1 it keeps 73 %.",
+        code=layers_code((layer, {"unit_forget_bias": "True"}) for layer in shut),
+        finding=finding.rule,
+        evidence=(Evidence("share of the state kept per time step at the start", 0.5, "share", 0.73),),
+        settings={"layers": {layer.name: {"unit_forget_bias": True} for layer in shut}},
     )
 
 

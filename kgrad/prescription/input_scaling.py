@@ -1,52 +1,142 @@
 """The input-scaling knob: inputs and targets of unit scale, which initial weights assume."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
-from kgrad.diagnosis.finding import Finding
+from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.log.batch import TensorFacts
+from kgrad.log.objective import objectives
 from kgrad.log.run_log import RunLog
+from kgrad.prescription.code import inner_optimizer, number, optimizer_code
 from kgrad.prescription.prescription import Prescription
+
+# Whole numbers of one byte in at least so many features are pixels: they share one unit.
+_PIXELS = 64
+# Keras' default for SGD, which suits inputs of unit scale.
+_USUAL_RATE = 0.01
+# As the rule `unscaled-inputs` has it.
+_LARGE_TARGETS = 100.0
+# A root mean square within this factor of 1 is left alone.
+_NEAR = 3.0
 
 
 def prescribe_input_scaling(log: RunLog, finding: Finding) -> Prescription | None:
-    """A layer in front that brings the inputs to scale, or standardised targets.
+    """A layer in front that brings the inputs to scale, or standardised targets; both where both are far off.
 
     Source: LeCun et al. 1998, "Efficient BackProp", section 4.3: inputs of mean 0 and variance 1 make the loss as
-    steep in all directions, so that one learning rate suits all weights.
+    steep in all directions, so that one learning rate suits all weights. Pixels share one unit and get one scale,
+    so that those that are nearly constant are not blown up. A learning rate of plain descent that was small enough for
+    the raw inputs is too small for the scaled ones: it goes up with what their mean square comes down by, to the usual
+    0.01 at most.
     """
     fix: dict[str, Any] = dict(finding.details.get("fix") or {})
+    facts = _inputs(log)
+    if fix.get("layer") == "Normalization" and len(facts) == 1 and _are_pixels(facts[0]):
+        fix = {"layer": "Rescaling", "scale": 1 / 255}
+    if "layer" in fix:
+        fix |= _targets(log)
+    return _prescription(log, finding, fix, f"{finding.summary.rstrip('.')}: initial weights assume unit scale.")
+
+
+def scaling_of(log: RunLog, finding: Finding) -> Prescription | None:
+    """A `Normalization` in front of inputs that are not of about unit scale, whatever was found."""
+    facts = _inputs(log)
+    if len(facts) != 1 or "int" in facts[0].dtype or any(_absorbs(layer.class_name) for layer in log.structure.layers):
+        return None
+    size = math.hypot(facts[0].mean or 0.0, facts[0].std or 0.0)
+    if not size or 1 / _NEAR < size < _NEAR:
+        return None
+    return _prescription(log, finding, {"layer": "Normalization"}, "Initial weights assume inputs of unit scale.")
+
+
+def _prescription(log: RunLog, finding: Finding, fix: dict[str, Any], why: str) -> Prescription | None:
+    lines, before, after = [], [], []
     if "targets" in fix:
         mean, std = float(fix.get("mean") or 0.0), float(fix.get("std") or 1.0)
-        code = (
+        lines.append(
             f"y = (y - {mean:.6g}) / {std:.6g}  # and back for a prediction: {std:.6g} * model.predict(x) + {mean:.6g}"
         )
-        before, after = f"mean {mean:.3g}, standard deviation {std:.3g}", "mean 0, standard deviation 1"
-    elif fix.get("layer") == "Rescaling":
-        code = f"model = keras.Sequential([keras.layers.Rescaling({_scale(fix['scale'])}), model])"
-        before, after = "raw pixels", "pixels from 0 to 1"
-    elif fix.get("layer") == "Normalization":
-        code = (
-            "normalization = keras.layers.Normalization()\n"
-            "normalization.adapt(x)\n"
-            "model = keras.Sequential([normalization, model])"
-        )
-        before, after = _range(log), "each feature of mean 0 and standard deviation 1"
-    else:
+        before.append(f"targets of mean {mean:.3g} and standard deviation {std:.3g}")
+        after.append("targets of mean 0 and standard deviation 1")
+    if "layer" in fix:
+        lines += _layer_code(fix)
+        pixels = fix["layer"] == "Rescaling"
+        before.append("raw pixels" if pixels else _range(log))
+        after.append("pixels from 0 to 1" if pixels else "each feature of mean 0 and standard deviation 1")
+    if not lines:
         return None
+    rate = _rate(log, fix) if "layer" in fix else None
+    if rate is not None:
+        fix["learning_rate"] = rate
+        lines.append(f"optimizer = {optimizer_code(log.info, learning_rate=rate)}")
+        after.append(f"learning rate {number(rate)}")
+    if "layer" in fix:
+        lines.append("model.compile(optimizer=optimizer, loss=loss)")
     return Prescription(
         knob="input_scaling",
         target=finding.layers,
-        before=before,
-        after=after,
-        why=f"{finding.summary.rstrip('.')}: initial weights assume unit scale.",
-        code=code if "targets" in fix else f"{code}\nmodel.compile(optimizer=optimizer, loss=loss)",
+        before=", ".join(before),
+        after=", ".join(after),
+        why=why,
+        code="\n".join(lines),
         finding=finding.rule,
-        evidence=finding.evidence,
+        evidence=(*finding.evidence, *(() if rate is None else (Evidence("learning rate for scaled inputs", rate),))),
         settings=fix,
     )
 
 
+def _layer_code(fix: Mapping[str, Any]) -> list[str]:
+    if fix["layer"] == "Rescaling":
+        return [f"model = keras.Sequential([keras.layers.Rescaling({_scale(fix['scale'])}), model])"]
+    return [
+        "normalization = keras.layers.Normalization()",
+        "normalization.adapt(x)",
+        "model = keras.Sequential([normalization, model])",
+    ]
+
+
+def _targets(log: RunLog) -> dict[str, Any]:
+    """Mean and spread of the targets of the one squared error, where they are far from unit scale too."""
+    outputs = objectives(log)
+    facts = outputs[0].target if len(outputs) == 1 else None
+    if facts is None or outputs[0].loss is None or outputs[0].loss.name != "mean_squared_error" or not facts.std:
+        return {}
+    if max(facts.feature_std_maximum or 0.0, facts.feature_mean_maximum or 0.0) < _LARGE_TARGETS:
+        return {}
+    return {"targets": "standardise", "mean": facts.mean, "std": facts.std}
+
+
+def _absorbs(class_name: str) -> bool:
+    return class_name in ("Embedding", "Rescaling", "Hashing", "Discretization") or "Normalization" in class_name
+
+
+def _rate(log: RunLog, fix: Mapping[str, Any]) -> float | None:
+    """The learning rate that plain descent on the scaled inputs allows, where it is higher than the present one.
+
+    The steepness of the first layer goes with the mean square of its inputs (LeCun et al. 1998, section 4.3).
+    """
+    optimizer, facts = inner_optimizer(log.info), _inputs(log)
+    present = optimizer["config"].get("learning_rate")
+    if optimizer["class_name"] != "SGD" or isinstance(present, Mapping) or not present or len(facts) != 1:
+        return None
+    square = (facts[0].mean or 0.0) ** 2 + (facts[0].std or 0.0) ** 2
+    scaled = square * float(fix["scale"]) ** 2 if "scale" in fix else 1.0
+    wanted = min(float(present) * square / scaled, _USUAL_RATE) if scaled else 0.0
+    return float(number(wanted)) if wanted > present > 0 else None
+
+
+def _inputs(log: RunLog) -> tuple[TensorFacts, ...]:
+    return log.batch.inputs if log.batch else ()
+
+
+def _are_pixels(facts: TensorFacts) -> bool:
+    in_bytes = facts.integers and facts.minimum is not None and facts.minimum >= 0 and 64 < (facts.maximum or 0) <= 255
+    return in_bytes and facts.features >= _PIXELS
+
+
 def _range(log: RunLog) -> str:
-    known = [facts for facts in (log.batch.inputs if log.batch else ()) if facts.minimum is not None]
+    known = [facts for facts in _inputs(log) if facts.minimum is not None]
     return ", ".join(f"inputs from {facts.minimum:.3g} to {facts.maximum:.3g}" for facts in known) or "as they are"
 
 

@@ -12,6 +12,8 @@ from kgrad.prescription.prescription import Prescription
 # The middle, on a log scale, of the range 1e-4 ... 1e-1 that TheDeepChecker (Ben Braiek & Khomh 2023) takes for
 # sound: an update of this share of the weight's norm per step.
 TARGET_RATIO = 3e-3
+# Its upper end: steps of this share throw weights away instead of correcting them.
+_TOO_FAST = 0.1
 # One prescription moves the rate by at most this factor: the ratio is measured on a sick run.
 _LARGEST_FACTOR = 10.0
 _SMALLEST_FACTOR = 1e-3
@@ -25,6 +27,12 @@ def prescribe_lower_rate(log: RunLog, finding: Finding) -> Prescription | None:
     if ratio is None or ratio <= TARGET_RATIO:
         return None
     return _change(log, finding, ratio, max(TARGET_RATIO / ratio, _SMALLEST_FACTOR))
+
+
+def prescribe_gentler_rate(log: RunLog, finding: Finding) -> Prescription | None:
+    """A lower rate where steps too large came before the finding: it is they that did the harm."""
+    ratio = update_ratio(log, finding.first_step - _WINDOW, finding.first_step)
+    return prescribe_lower_rate(log, finding) if ratio is not None and ratio > _TOO_FAST else None
 
 
 def prescribe_higher_rate(log: RunLog, finding: Finding) -> Prescription | None:
@@ -147,6 +155,36 @@ def prescribe_decay(log: RunLog, finding: Finding) -> Prescription | None:
         code=(
             "callbacks=[keras.callbacks.ReduceLROnPlateau("
             f'monitor="loss", factor=0.5, patience={patience}, min_lr=1e-6)]'
+        ),
+        finding=finding.rule,
+        evidence=finding.evidence[:2],
+    )
+
+
+def prescribe_warm_up(log: RunLog, finding: Finding) -> Prescription | None:
+    """A rate that rises from zero over the first tenth of the run and falls along a cosine, where it was thrown early.
+
+    The first gradients are the largest and Adam's averages know least then (Goyal et al. 2017, section 2.2; Liu et
+    al. 2020, "On the Variance of the Adaptive Learning Rate"); Loshchilov & Hutter 2017 for the cosine.
+    """
+    fit = log.info.get("fit") or {}
+    present = inner_optimizer(log.info)["config"].get("learning_rate")
+    steps = int(fit.get("epochs") or 0) * int(fit.get("steps_per_epoch") or 0)
+    if finding.details.get("kind") != "overshoot" or not steps or not isinstance(present, (int, float)):
+        return None
+    warm = max(steps // 10, 1)
+    return Prescription(
+        knob="learning_rate_schedule",
+        target=("optimizer",),
+        before=f"{present:.3g} from the first step on",
+        after=f"up to {present:.3g} over {warm} steps, then down along a cosine",
+        why="The first steps were the ones that threw the weights away; they begin small and grow.",
+        code=(
+            f"schedule = keras.optimizers.schedules.CosineDecay(0.0, {max(steps - warm, 1)}, "
+            f"warmup_target={present:.6g}, warmup_steps={warm})\n"
+            f"optimizer = {optimizer_code(log.info, learning_rate=float(present))}\n"
+            "optimizer.learning_rate = schedule\n"
+            "model.compile(optimizer=optimizer, loss=loss)"
         ),
         finding=finding.rule,
         evidence=finding.evidence[:2],

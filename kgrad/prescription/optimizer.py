@@ -6,6 +6,7 @@ from kgrad.prescription.code import inner_optimizer, optimizer_code
 from kgrad.prescription.prescription import Prescription
 
 _ADAM_RATE = 1e-3
+_PUSH = 0.01
 _PLAIN = ("SGD", "Adagrad", "Adadelta")
 
 
@@ -56,6 +57,30 @@ def prescribe_momentum(log: RunLog, finding: Finding) -> Prescription | None:
         finding=finding.rule,
         evidence=(Evidence("factor of a steady direction", 10.0, "1"),),
         settings={"momentum": 0.9, "nesterov": True},
+    )
+
+
+def prescribe_perturbation(log: RunLog, finding: Finding) -> Prescription | None:
+    """A small random push of all weights, once, where the run sits at a saddle.
+
+    At the saddle itself the gradient is zero; a push has a share along the escaping direction with probability 1, and
+    from there descent leaves (Jin et al. 2017, "How to Escape Saddle Points Efficiently"). A hundredth of each
+    weight's own size leaves what was learned in place.
+    """
+    return Prescription(
+        knob="optimizer",
+        target=("weights",),
+        before=f"weights at a saddle, after {len(log)} steps",
+        after=f"weights moved by {100 * _PUSH:g} % of their size at random",
+        why="At a saddle the gradient is zero; a random push has a share along the direction that leads out.",
+        code=(
+            "for weight in model.trainable_weights:\n"
+            f"    size = {_PUSH} * keras.ops.norm(weight) / float(keras.ops.size(weight)) ** 0.5\n"
+            "    weight.assign_add(size * keras.random.normal(weight.shape))"
+        ),
+        finding=finding.rule,
+        evidence=(Evidence("size of the push", _PUSH, "weight sizes"), *finding.evidence[:1]),
+        settings={"perturbation": _PUSH},
     )
 
 

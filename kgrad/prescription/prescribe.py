@@ -6,26 +6,38 @@ from dataclasses import replace
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.activation import prescribe_bounded_growth, prescribe_leaky, prescribe_non_saturating
-from kgrad.prescription.architecture import prescribe_gated_cell, prescribe_residual
-from kgrad.prescription.batch_size import prescribe_accumulation
+from kgrad.prescription.activation import (
+    prescribe_awake,
+    prescribe_bounded_growth,
+    prescribe_bounded_state,
+    prescribe_leaky,
+    prescribe_non_saturating,
+    prescribe_nonlinearity,
+    prescribe_self_normalizing,
+)
+from kgrad.prescription.architecture import prescribe_fewer_layers, prescribe_gated_cell, prescribe_residual
+from kgrad.prescription.batch_size import prescribe_accumulation, prescribe_smaller_batch
 from kgrad.prescription.bias import prescribe_zero_bias
-from kgrad.prescription.clipping import prescribe_clipping, prescribe_looser_clipping
+from kgrad.prescription.clipping import prescribe_clipping, prescribe_global_clipping, prescribe_looser_clipping
+from kgrad.prescription.data_cleaning import prescribe_finite_rows
 from kgrad.prescription.epochs import prescribe_more_epochs
-from kgrad.prescription.initializer import prescribe_initializer
+from kgrad.prescription.initializer import prescribe_forget_bias, prescribe_initializer, prescribe_orthogonal
 from kgrad.prescription.input_scaling import prescribe_input_scaling
 from kgrad.prescription.learning_rate import (
     prescribe_decay,
+    prescribe_gentler_rate,
     prescribe_higher_rate,
     prescribe_lower_rate,
     prescribe_suggested_rate,
+    prescribe_warm_up,
 )
 from kgrad.prescription.loss_scaling import prescribe_loss_scaling
 from kgrad.prescription.normalization import prescribe_normalization
-from kgrad.prescription.optimizer import prescribe_momentum, prescribe_optimizer
+from kgrad.prescription.optimizer import prescribe_momentum, prescribe_optimizer, prescribe_perturbation
 from kgrad.prescription.output import prescribe_output
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.regularization import prescribe_regularization
+from kgrad.prescription.together import together
 
 Knob = Callable[[RunLog, Finding, Diagnosis], Prescription | None]
 
@@ -39,46 +51,64 @@ def _all(*knobs: Callable[[RunLog, Finding], Prescription | None]) -> tuple[Knob
     return tuple(_plain(knob) for knob in knobs)
 
 
-# Which knobs answer which rule, the one that goes to the root of it first.
+# Which knobs answer which rule, or a kind of its findings, the one that goes to the root of it first.
 KNOBS: dict[str, tuple[Knob, ...]] = {
     "vanishing-gradient": _all(
+        prescribe_awake,
         prescribe_non_saturating,
         prescribe_initializer,
+        prescribe_forget_bias,
         prescribe_gated_cell,
+        prescribe_self_normalizing,
         prescribe_residual,
         prescribe_normalization,
+        prescribe_orthogonal,
+        prescribe_fewer_layers,
     ),
     "exploding-gradient": (
-        *_all(prescribe_bounded_growth, prescribe_initializer),
+        *_all(prescribe_bounded_growth, prescribe_initializer, prescribe_bounded_state),
         prescribe_clipping,
         *_all(prescribe_lower_rate, prescribe_gated_cell, prescribe_normalization),
+        prescribe_global_clipping,
     ),
     "nonfinite-gradient": (
-        *_all(prescribe_bounded_growth, prescribe_initializer),
+        *_all(prescribe_bounded_growth, prescribe_initializer, prescribe_bounded_state),
         prescribe_clipping,
         *_all(prescribe_lower_rate),
+        prescribe_global_clipping,
     ),
-    "dead-units": _all(prescribe_zero_bias, prescribe_leaky, prescribe_lower_rate),
+    "nonfinite-gradient:inputs": _all(prescribe_finite_rows),
+    "nonfinite-gradient:targets": _all(prescribe_finite_rows),
+    "dead-units": _all(
+        prescribe_zero_bias, prescribe_gentler_rate, prescribe_awake, prescribe_leaky, prescribe_lower_rate
+    ),
     "saturated-activation": _all(prescribe_initializer, prescribe_non_saturating, prescribe_normalization),
-    "poor-initialization": _all(prescribe_initializer, prescribe_normalization),
+    "poor-initialization": _all(prescribe_awake, prescribe_initializer, prescribe_normalization),
     "output-loss-mismatch": _all(prescribe_output),
     "unscaled-inputs": _all(prescribe_input_scaling),
     "over-regularised": _all(prescribe_regularization),
-    "learning-rate-too-high": _all(prescribe_suggested_rate, prescribe_decay),
-    "learning-rate-too-low": _all(prescribe_suggested_rate, prescribe_optimizer, prescribe_momentum),
-    "slow-convergence": _all(prescribe_more_epochs, prescribe_momentum),
+    "learning-rate-too-high": _all(prescribe_suggested_rate, prescribe_warm_up, prescribe_decay),
+    "learning-rate-too-low": _all(prescribe_optimizer, prescribe_suggested_rate, prescribe_momentum),
+    "slow-convergence": _all(prescribe_smaller_batch, prescribe_more_epochs, prescribe_momentum),
     "noisy-gradient": _all(prescribe_accumulation),
     "clipping-too-tight": _all(prescribe_looser_clipping),
     "loss-scale-trouble": _all(prescribe_loss_scaling),
-    "saddle-point": _all(prescribe_optimizer, prescribe_momentum, prescribe_initializer),
-    "plateau": _all(prescribe_initializer, prescribe_non_saturating, prescribe_optimizer, prescribe_higher_rate),
+    "saddle-point": _all(prescribe_optimizer, prescribe_momentum, prescribe_initializer, prescribe_perturbation),
+    "plateau": _all(
+        prescribe_nonlinearity,
+        prescribe_initializer,
+        prescribe_non_saturating,
+        prescribe_optimizer,
+        prescribe_higher_rate,
+    ),
 }
 
 
 def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
     """The prescriptions for a run, the best first.
 
-    Causes are treated before symptoms: a symptom whose cause has a prescription gets none of its own.
+    Causes are treated before symptoms: a symptom whose cause has a prescription gets none of its own. Where
+    several causes hold at once, what answers all of them together comes first.
 
     Args:
         log: the run.
@@ -89,9 +119,12 @@ def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
         answered = {prescription.finding for prescription in offered}
         if finding.severity == "info" or finding.caused_by in answered:
             continue
-        answers = (knob(log, finding, diagnosis) for knob in KNOBS.get(finding.rule, ()))
+        kind = f"{finding.rule}:{finding.details.get('kind')}"
+        answers = (knob(log, finding, diagnosis) for knob in KNOBS.get(kind, KNOBS.get(finding.rule, ())))
         offered += [answer for answer in answers if answer is not None]
-    return _with_conflicts(_without_repeats(offered))
+    offered = _without_repeats(offered)
+    joined = together(offered, diagnosis)
+    return _with_conflicts([joined, *offered] if joined is not None else offered)
 
 
 def _without_repeats(offered: list[Prescription]) -> list[Prescription]:

@@ -1,14 +1,14 @@
-"""Findings, prescriptions and trials as cards, ready to print."""
+"""Findings and prescriptions as cards, ready to print."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from kgrad.diagnosis import Diagnosis, Finding
 from kgrad.diagnosis.rule import Rule, find_rule
 from kgrad.errors import UnknownRuleError
 from kgrad.prescription.prescription import Prescription
-from kgrad.reporters.wording import Names, clip, counted, measured, steps_between, visible
+from kgrad.reporters.proofs import DryRunCard, Proofs, TrialCard
+from kgrad.reporters.wording import Names, clip, counted, measured, steps_between, title_of, visible
 
 # Layers named on a card one by one; the rest is a number.
 _MOST_LAYERS = 8
@@ -48,6 +48,8 @@ class PrescriptionCard:
     targets: str
     evidence: tuple[EvidenceRow, ...]
     conflicts: tuple[str, ...]
+    dry_run: DryRunCard | None
+    trial: TrialCard | None
 
 
 @dataclass(frozen=True)
@@ -81,39 +83,21 @@ class FindingCard:
     prescriptions: tuple[PrescriptionCard, ...]
 
 
-@dataclass(frozen=True)
-class TrialCard:
-    """A trial of prescriptions: what it showed."""
-
-    verdict: str
-    tried: tuple[str, ...]
-    summary: str
-    rows: tuple[tuple[str, str, str, str], ...]
-
-
-def title_of(rule_id: str) -> str:
-    """A rule's id in words.
-
-    >>> title_of("vanishing-gradient")
-    'Vanishing gradient'
-    """
-    return clip(rule_id.replace("-", " ").capitalize())
-
-
 def finding_cards(
-    diagnosis: Diagnosis, prescriptions: Sequence[Prescription], names: Names, places: Mapping[str, int]
+    diagnosis: Diagnosis, prescriptions: Sequence[Prescription], proofs: Proofs, names: Names, places: Mapping[str, int]
 ) -> tuple[FindingCard, ...]:
     """A card for each finding, with the prescriptions that answer it.
 
     Args:
         diagnosis: what was found.
         prescriptions: what to change, the best first.
+        proofs: what was tried of them.
         names: short names for the layers.
         places: place of each layer in the charts, by its name.
     """
     made: dict[str, list[PrescriptionCard]] = {}
     for position, each in enumerate(prescriptions, 1):
-        made.setdefault(each.finding, []).append(_prescription(position, each, names))
+        made.setdefault(each.finding, []).append(_prescription(position, each, proofs, names))
     return tuple(
         _finding(position, finding, made.get(finding.rule, []), names, places)
         for position, finding in enumerate(diagnosis.findings, 1)
@@ -167,7 +151,7 @@ def _evidence(owner: Finding | Prescription, names: Names) -> tuple[EvidenceRow,
     )
 
 
-def _prescription(position: int, prescription: Prescription, names: Names) -> PrescriptionCard:
+def _prescription(position: int, prescription: Prescription, proofs: Proofs, names: Names) -> PrescriptionCard:
     knob = clip(prescription.knob.replace("_", " "))
     return PrescriptionCard(
         number=position,
@@ -179,29 +163,6 @@ def _prescription(position: int, prescription: Prescription, names: Names) -> Pr
         targets="" if prescription.target in _NO_LAYERS else names.some(prescription.target),
         evidence=_evidence(prescription, names)[:6],
         conflicts=tuple(names.sentence(each) for each in prescription.conflicts_with),
+        dry_run=proofs.dry_run_of(prescription),
+        trial=proofs.trial_of(prescription),
     )
-
-
-def trial_cards(trials: Sequence[object], names: Names) -> tuple[TrialCard, ...]:
-    """A card for each trial, given as `kgrad.treatment.Trial` or as its `to_dict()`."""
-    return tuple(_trial(each if isinstance(each, Mapping) else each.to_dict(), names) for each in trials)  # type: ignore[attr-defined]
-
-
-def _trial(data: Mapping[str, Any], names: Names) -> TrialCard:
-    rows = tuple(
-        (
-            clip(str(pair["seed"])),
-            f"{pair['steps']:,}",
-            measured(_loss(pair["unchanged"]), "1"),
-            measured(_loss(pair["changed"]), "1"),
-        )
-        for pair in data.get("pairs", ())
-    )
-    tried = tuple(names.sentence(str(each), 300) for each in data.get("tried", ()))
-    return TrialCard(clip(str(data["verdict"])), tried, names.sentence(str(data.get("summary", ""))), rows)
-
-
-def _loss(outcome: Mapping[str, Any]) -> float:
-    """The loss after training; JSON has `null` for what is not finite."""
-    loss = outcome["loss"]
-    return float("nan") if loss is None else float(loss)

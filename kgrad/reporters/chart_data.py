@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 
 from kgrad.diagnosis import Diagnosis
+from kgrad.log import schema
 from kgrad.log.run_log import FloatArray, RunLog
-from kgrad.reporters.cards import title_of
 from kgrad.reporters.packing import Packing, codes
+from kgrad.reporters.pictures import has_trend, running_median
 from kgrad.reporters.view import View
 from kgrad.reporters.wording import clip
 
@@ -26,14 +27,13 @@ def chart_data(view: View, diagnosis: Diagnosis) -> dict[str, Any]:
         "columns": len(view.bins),
         "layers": [clip(layer.name, 40) for layer in view.log.structure.weighted_layers],
         "series": {name: is_wide(view.log[name]) for name in view.series},
+        "constant": [name for name in view.series if is_constant(view, name)],
         "profiles": [{"name": p.name, "says": p.says, "norms": _plain(p.norms)} for p in view.profiles],
         "updates": view.update is not None,
         "scale": [round(low, 3), round(high, 3)],
         "phases": [{"name": p.name, "first": p.first_step, "last": p.last_step} for p in diagnosis.phases],
-        "findings": [
-            {"title": title_of(f.rule), "first": f.first_step, "last": f.last_step} for f in diagnosis.findings
-        ],
         "validation": validation(view.log),
+        "curvature": curvature(view.log),
     }
 
 
@@ -41,6 +41,12 @@ def is_wide(values: FloatArray) -> bool:
     """Whether a series is better drawn over logarithms."""
     known = values[np.isfinite(values)]
     return bool(len(known) and known.min() > 0 and known.max() / known.min() > _WIDE)
+
+
+def is_constant(view: View, name: str) -> bool:
+    """Whether a series is the same number in every step."""
+    series = view.series[name]
+    return bool(np.fmin.reduce(series.low) == np.fmax.reduce(series.high)) and not series.broken.any()
 
 
 def colour_scale(view: View) -> tuple[float, float]:
@@ -62,8 +68,24 @@ def validation(log: RunLog) -> list[list[float]]:
     return [[float(step), float(loss)] for step, loss in pairs if np.isfinite([step, loss]).all()]
 
 
+def curvature(log: RunLog) -> list[list[float | None]]:
+    """Of each curvature: the steps made, then the smallest and the largest eigenvalue, each with its error bound."""
+    table = log.tables.get(schema.CURVATURE)
+    if not table:
+        return []
+    columns = ("step", "smallest", "smallest_error", "largest", "largest_error")
+    rows = np.stack([np.asarray(table[name], np.float64) for name in columns], axis=1)
+    return [_plain(row) for row in rows[np.argsort(rows[:, 0], kind="stable")]]
+
+
 def _packed(view: View) -> Packing:
     packing = Packing()
+    if "loss" in view.series and has_trend(view.series["loss"].middle):
+        shown = view.series["loss"].middle
+        if is_wide(view.log["loss"]):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                shown = np.log10(shown)
+        packing.add_floats("trend", running_median(np.where(np.isfinite(shown), shown, np.nan)))
     packing.add_steps("first", view.bins.first)
     packing.add_steps("last", view.bins.last)
     sides = ("middle",) if view.bins.exact else ("middle", "low", "high")
@@ -80,4 +102,4 @@ def _packed(view: View) -> Packing:
 
 
 def _plain(values: FloatArray) -> list[float | None]:
-    return [float(f"{value:.4g}") if np.isfinite(value) else None for value in values]
+    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from kgrad.log.run_log import RunLog
@@ -37,8 +38,8 @@ def facts_of(log: RunLog) -> tuple[tuple[str, str], ...]:
         "Devices": ", ".join(str(each) for each in info.get("devices") or ()),
         "Tags": _pairs(info.get("tags")),
         "Recorded": f"{counted(len(log), 'step')}{_every(info)}",
-        "Started": info.get("started"),
-        "Ended": info.get("ended"),
+        "Started": _moment(info.get("started")),
+        "Took": _took(info.get("started"), info.get("ended")),
     }
     return tuple((name, clip(str(value), _LONGEST)) for name, value in facts.items() if value not in (None, ""))
 
@@ -98,6 +99,37 @@ def _pairs(values: Any, between: str = "=") -> str:
 
 def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(_class_name(value))
+
+
+def _moment(written: Any) -> str:
+    """A time stamp as people read it.
+
+    >>> _moment("2026-11-24T14:57:49+00:00")
+    '2026-11-24 14:57:49 UTC'
+    """
+    try:
+        return f"{datetime.fromisoformat(str(written)).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except ValueError:
+        return "" if written is None else str(written)
+
+
+def _took(started: Any, ended: Any) -> str:
+    """How long it took, in its two largest units.
+
+    >>> _took("2026-11-24T14:57:49+00:00", "2026-11-24T16:00:00+00:00"), _took("2026-11-24", None)
+    ('1 h 2 min', '')
+    """
+    try:
+        seconds = round((datetime.fromisoformat(str(ended)) - datetime.fromisoformat(str(started))).total_seconds())
+    except (TypeError, ValueError):  # never written, not a time, or only one of them with a time zone
+        return ""
+    sizes = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    parts = [
+        f"{seconds % above // size} {unit}"
+        for (unit, size), above in zip(sizes, (10**9, 86_400, 3_600, 60), strict=True)
+    ]
+    first = next((place for place, (_, size) in enumerate(sizes) if seconds >= size), 3)
+    return " ".join(parts[first : first + 2])
 
 
 def _every(info: Mapping[str, Any]) -> str:

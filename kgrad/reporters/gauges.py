@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kgrad.diagnosis import Diagnosis, signals
+from kgrad.diagnosis import Diagnosis, Finding, signals
 from kgrad.diagnosis.diagnose import Outcome
 from kgrad.diagnosis.finding import SEVERITIES
+from kgrad.log import schema
 from kgrad.log.run_log import RunLog
 from kgrad.reporters.view import View
-from kgrad.reporters.wording import Names, measured, number
+from kgrad.reporters.wording import Names, brief, steps_between, title_of
 
 PASS, WARN, FAIL, NONE = "pass", "warn", "fail", "none"
 _WORDS = {PASS: "pass", WARN: "warning", FAIL: "fail", NONE: "not measured"}
@@ -20,6 +21,8 @@ _SOUND_UPDATE = (1e-4, 1e-1)
 
 
 _NO_FALL = "loss did not fall"
+# Below these a number says nothing on a gauge: a tenth of a percent of the loss, a sixth of a decade (factor 1.5).
+_SOME_FALL, _EVEN = 1e-3, 0.18
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,21 @@ class Gauge:
 
 @dataclass(frozen=True)
 class _Side:
-    """A gauge before it is read: the words in the ids of the rules it stands for, and its number."""
+    """A gauge before it is read.
+
+    Attributes:
+        name: its name.
+        words: words in the ids of the rules it stands for.
+        value: its number.
+        target: the section that shows the numbers.
+        sick: what it says instead where a rule found something and the number would seem to contradict it.
+    """
 
     name: str
     words: tuple[str, ...]
     value: Callable[[View, Sequence[Outcome]], str]
     target: str
+    sick: Callable[[View, Finding], str] = lambda _, __: ""
 
 
 def gauges(view: View, diagnosis: Diagnosis, names: Names) -> tuple[Gauge, ...]:
@@ -64,15 +76,22 @@ def gauges(view: View, diagnosis: Diagnosis, names: Names) -> tuple[Gauge, ...]:
             state = WARN  # no rule calls it a disease, but a loss that did not fall is no pass
         if state == NONE:
             value = names.sentence(_reason(outcomes), 120)
+        elif finding := _gravest(outcomes):
+            value = side.sick(view, finding) or value
         made.append(Gauge(side.name, state, _WORDS[state], value, _target(side, outcomes, diagnosis)))
     return tuple(made)
 
 
+def _gravest(outcomes: Sequence[Outcome]) -> Finding | None:
+    found = [each.finding for each in outcomes if each.finding]
+    return max(found, key=lambda each: SEVERITIES.index(each.severity), default=None)
+
+
 def _state(outcomes: Sequence[Outcome]) -> str:
     """The gravest of what the rules said; a rule that could not judge says nothing."""
-    found = [each.finding.severity for each in outcomes if each.finding]
-    if found:
-        return _BY_SEVERITY[max(found, key=SEVERITIES.index)]
+    gravest = _gravest(outcomes)
+    if gravest:
+        return _BY_SEVERITY[gravest.severity]
     return PASS if any(each.status == "clear" for each in outcomes) else NONE
 
 
@@ -93,10 +112,10 @@ def _target(side: _Side, outcomes: Sequence[Outcome], diagnosis: Diagnosis) -> s
 def _flow(view: View, _: Sequence[Outcome]) -> str:
     if "gradient_norm" not in view.log or not len(view.log):
         return ""
-    trend = signals.depth_trend(view.log)
-    decades = float(np.median(trend.decades))
-    said = "lost" if decades > 0 else "gained"
-    return f"{abs(decades):.1f} decades {said} through depth"
+    decades = float(np.median(signals.depth_trend(view.log).decades))
+    if abs(decades) < _EVEN:
+        return "even through depth"
+    return f"{abs(decades):.1f} decades {'lost' if decades > 0 else 'gained'} through depth"
 
 
 def _stability(view: View, _: Sequence[Outcome]) -> str:
@@ -106,16 +125,16 @@ def _stability(view: View, _: Sequence[Outcome]) -> str:
     norm = view.log["global_norm"]
     lost = float(np.mean(~np.isfinite(norm)))
     if lost:
-        return f"{number(100 * lost)} % of steps not finite"
+        return f"{brief(100 * lost)} % of steps not finite"
     calm = float(np.median(norm))
-    return f"largest norm {number(float(norm.max()) / calm)} × the median" if calm else "norm is zero"
+    return f"largest norm {brief(float(norm.max()) / calm)} × the median" if calm else "norm is zero"
 
 
 def _learning(view: View, _: Sequence[Outcome]) -> str:
     if "loss" not in view.log or not len(view.log):
         return ""
     progress = signals.loss_curve(view.log).progress
-    return f"loss fell by {number(100 * progress)} %" if progress > 0 else _NO_FALL
+    return f"loss fell by {brief(100 * progress)} %" if progress >= _SOME_FALL else _NO_FALL
 
 
 def _update_median(log: RunLog) -> float:
@@ -128,7 +147,9 @@ def _update_median(log: RunLog) -> float:
 
 def _update(view: View, _: Sequence[Outcome]) -> str:
     ratio = _update_median(view.log)
-    return f"{number(100 * ratio)} % of the weights a step" if np.isfinite(ratio) else ""
+    if ratio == 0:
+        return "most weights do not move"
+    return f"{brief(100 * ratio)} % of the weights a step" if np.isfinite(ratio) else ""
 
 
 def _update_state(view: View, said: str) -> str:
@@ -140,21 +161,38 @@ def _update_state(view: View, said: str) -> str:
 
 
 def _units(_: View, outcomes: Sequence[Outcome]) -> str:
-    for finding in (each.finding for each in outcomes if each.finding):
-        shares = [entry.value for entry in finding.evidence if entry.unit == "share"]
-        return f"up to {measured(max(shares), 'share')} of a layer dead" if shares else "dead units found"
-    return "no layer of dead units"
+    judged = [word for word in ("dead", "saturat") for each in outcomes if word in each.rule and each.status == "clear"]
+    words = {"dead": "dead", "saturat": "saturated"}
+    return f"no layer of {' or '.join(words[word] for word in judged)} units" if judged else ""
 
 
-def _curvature(_: View, outcomes: Sequence[Outcome]) -> str:
-    return "see the finding" if any(each.finding for each in outcomes) else "no direction of escape found"
+def _sick_units(_: View, finding: Finding) -> str:
+    shares = [entry.value for entry in finding.evidence if entry.unit == "share"]
+    state = "dead" if "dead" in finding.rule else "saturated"
+    return f"up to {brief(100 * max(shares))} % of a layer {state}" if shares else f"{state} units"
+
+
+def _stood(_: View, finding: Finding) -> str:
+    """A loss that fell in the end may still have stood for long."""
+    when = steps_between(finding.first_step, finding.last_step)
+    return f"stood still, {when}" if finding.rule == "plateau" else f"{title_of(finding.rule).lower()}, {when}"
+
+
+def _when(_: View, finding: Finding) -> str:
+    return f"{title_of(finding.rule).lower()}, {steps_between(finding.first_step, finding.last_step)}"
+
+
+def _curvature(view: View, _: Sequence[Outcome]) -> str:
+    table = view.log.tables.get(schema.CURVATURE)
+    largest = float(table["largest"][np.argmax(table["step"])]) if table else float("nan")
+    return "no saddle found" if np.isnan(largest) else f"no saddle; largest eigenvalue {brief(largest)} at the end"
 
 
 _SIDES = (
     _Side("Gradient flow", ("vanish",), _flow, "depth"),
     _Side("Stability", ("explod", "finite", "diverg", "oscill", "scale"), _stability, "curves"),
-    _Side("Learning", ("plateau", "stagna", "converg"), _learning, "overview"),
+    _Side("Learning", ("plateau", "stagna", "converg"), _learning, "overview", _stood),
     _Side("Update size", ("update", "learning-rate"), _update, "updates"),
-    _Side("Live units", ("dead", "saturat"), _units, "audits"),
-    _Side("Curvature", ("saddle", "curvature", "sharp"), _curvature, "audits"),
+    _Side("Live units", ("dead", "saturat"), _units, "activations", _sick_units),
+    _Side("Curvature", ("saddle", "curvature", "sharp"), _curvature, "curvature", _when),
 )

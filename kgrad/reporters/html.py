@@ -16,12 +16,17 @@ from kgrad.reporters.pictures import HEIGHT, WIDTH
 
 # In this order they make one script; each names what the later ones use.
 _SCRIPTS = (
-    "data", "numbers", "theme", "state", "series", "overview", "heatmap", "layers", "norms", "controls", "main"
+    "data", "numbers", "theme", "state", "series", "overview", "heatmap", "layers", "norms", "probes",
+    "proofs", "controls", "main",
 )  # fmt: skip
 
 
 def render_html(
-    log: RunLog, diagnosis: Diagnosis, prescriptions: Sequence[Prescription], trials: Sequence[object] = ()
+    log: RunLog,
+    diagnosis: Diagnosis,
+    prescriptions: Sequence[Prescription],
+    trials: Sequence[object] = (),
+    dry_runs: Sequence[object] = (),
 ) -> str:
     """The whole page: no network, no remote part, the same bytes for the same run.
 
@@ -30,6 +35,7 @@ def render_html(
         diagnosis: what is wrong with it.
         prescriptions: what to change, the best first.
         trials: what trials showed, as `kgrad.treatment.Trial` or as its `to_dict()`.
+        dry_runs: what dry runs showed, as `kgrad.treatment.DryRun` or as its `to_dict()`.
     """
     style, charting, script = _asset("report.css"), _asset("echarts.min.js"), _script()
     scripts = f"{_hash(charting)} {_hash(script)}"
@@ -37,7 +43,7 @@ def render_html(
         _environment()
         .get_template("report.html.j2")
         .render(
-            page=make_page(log, diagnosis, prescriptions, trials),
+            page=make_page(log, diagnosis, prescriptions, trials, dry_runs),
             style=style,
             charting=charting,
             script=script,

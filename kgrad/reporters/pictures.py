@@ -3,6 +3,7 @@
 import base64
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -23,7 +24,9 @@ _VIRIDIS = np.array(
     dtype=np.float64,
 )  # fmt: skip
 # Not on the scale, and unlike it for every kind of colour vision by its lightness beside its neighbours.
-_MISSING, _ZERO, _BROKEN = np.array([150, 150, 150]), np.array([20, 20, 24]), np.array([213, 94, 0])
+_OFF_SCALE = np.array([(150, 150, 150), (20, 20, 24), (213, 94, 0)])
+_SHADES = 253
+_MISSING, _ZERO, _BROKEN = range(_SHADES, 256)
 WIDTH, HEIGHT = 960, 240
 # Points of a static curve: more cannot be told apart at this width.
 _MOST_POINTS = 480
@@ -35,13 +38,30 @@ class Curve:
 
     Attributes:
         path: SVG path data of the medians.
+        trend: SVG path data of the running median.
         band: SVG path data of the range between extremes, empty where each point is one step.
         low: what the lower edge means.
         high: what the upper edge means.
     """
 
     path: str
+    trend: str
     band: str
+    low: str
+    high: str
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A few lines in one picture, in a box of `WIDTH` x `HEIGHT`.
+
+    Attributes:
+        paths: SVG path data of each.
+        low: what the lower edge means.
+        high: what the upper edge means.
+    """
+
+    paths: tuple[str, ...]
     low: str
     high: str
 
@@ -75,12 +95,59 @@ def stretches(phases: tuple[Phase, ...], bins: Bins) -> tuple[Stretch, ...]:
 def curve(series: Reduced, bins: Bins, logarithmic: bool) -> Curve:
     """A series over the steps."""
     low, middle, high = (_prepared(each, logarithmic) for each in (series.low, series.middle, series.high))
-    known = np.concatenate([each[~np.isnan(each)] for each in (low, high)])
-    least, most = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    least, most = _range((low, high))
     across = _across(bins)
     edges = [_points(across, _down(each, least, most)) for each in (low, high)]
-    band = f"M{'L'.join([*edges[1], *edges[0][::-1]])}Z" if not bins.exact and edges[0] else ""
-    return Curve(_path(across, _down(middle, least, most)), band, _label(least, logarithmic), _label(most, logarithmic))
+    return Curve(
+        path=_path(across, _down(middle, least, most)),
+        trend=_path(across, _down(running_median(middle), least, most)) if has_trend(middle) else "",
+        band=f"M{'L'.join([*edges[1], *edges[0][::-1]])}Z" if not bins.exact and edges[0] else "",
+        low=_label(least, logarithmic),
+        high=_label(most, logarithmic),
+    )
+
+
+def lines(series: Sequence[FloatArray], *, logarithmic: bool) -> Lines:
+    """Lines over the same places, from the left edge to the right one.
+
+    Args:
+        series: values of each line, NaN where a line is broken, each of shape `(places,)`.
+        logarithmic: whether the height is the logarithm.
+    """
+    prepared = [_prepared(each, logarithmic) for each in series]
+    least, most = _range(prepared)
+    across = np.linspace(0, WIDTH, len(series[0]))
+    paths = tuple(_path(across, _down(each, least, most)) for each in prepared)
+    return Lines(paths, _label(least, logarithmic), _label(most, logarithmic))
+
+
+def window(count: int) -> int:
+    """How many neighbours the running median of so many values looks at: a fiftieth of them, an odd number."""
+    return max(5, count // 50 // 2 * 2 + 1)
+
+
+def has_trend(values: FloatArray) -> bool:
+    """Whether a series is long enough for a running median to say something: five windows of finite values."""
+    return int(np.isfinite(values).sum()) >= 5 * window(len(values))
+
+
+def running_median(values: FloatArray) -> FloatArray:
+    """Median of each value and its neighbours, fewer at the ends; NaN where the value is not finite.
+
+    >>> running_median(np.array([1.0, 9.0, 1.0, 1.0, 1.0, 1.0])).tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    half = window(len(values)) // 2
+    padded = np.pad(values, half, constant_values=np.nan)
+    ordered = np.sort(np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1), axis=1)  # NaN sorts to the end
+    last = np.maximum(np.count_nonzero(~np.isnan(ordered), axis=1) - 1, 0)
+    middle = ordered[np.arange(len(values)), last // 2]
+    return np.where(np.isnan(values), np.nan, middle)
+
+
+def _range(series: Sequence[FloatArray]) -> tuple[float, float]:
+    known = np.concatenate([each[~np.isnan(each)] for each in series])
+    return (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
 
 
 def envelope(values: FloatArray, most: int = _MOST_POINTS) -> FloatArray:
@@ -154,26 +221,27 @@ def heatmap(gradient: Reduced, scale: tuple[float, float], most: int = 480) -> s
     values = gradient.middle[places].T
     with np.errstate(divide="ignore", invalid="ignore"):
         share = (np.log10(values) - scale[0]) / (scale[1] - scale[0])
-    pixels = _colours(np.where(np.isfinite(share), share, np.nan))
+    pixels = np.rint(np.clip(np.nan_to_num(share), 0, 1) * (_SHADES - 1)).astype(np.uint8)
+    pixels[np.isnan(values)] = _MISSING
     pixels[values == 0] = _ZERO
     pixels[np.logical_or.reduceat(gradient.broken, places, axis=0).T] = _BROKEN
-    return _png(pixels)
+    return _png(pixels, _palette())
 
 
-def _colours(share: FloatArray) -> NDArray[np.uint8]:
-    place = np.clip(np.nan_to_num(share), 0, 1) * (len(_VIRIDIS) - 1)
+def _palette() -> NDArray[np.uint8]:
+    """The colours that a pixel's number stands for: the shades of the scale, then what is not on it."""
+    place = np.linspace(0, len(_VIRIDIS) - 1, _SHADES)
     left = np.minimum(place.astype(int), len(_VIRIDIS) - 2)
-    weight = (place - left)[..., None]
-    mixed = _VIRIDIS[left] * (1 - weight) + _VIRIDIS[left + 1] * weight
-    return np.where(np.isnan(share)[..., None], _MISSING, mixed).astype(np.uint8)
+    weight = (place - left)[:, None]
+    return np.vstack([_VIRIDIS[left] * (1 - weight) + _VIRIDIS[left + 1] * weight, _OFF_SCALE]).astype(np.uint8)
 
 
-def _png(pixels: NDArray[np.uint8]) -> str:
-    """A `data:` URL of RGB pixels, shape `(rows, columns, 3)`. Source: PNG specification, RFC 2083."""
-    rows, columns = pixels.shape[:2]
+def _png(pixels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> str:
+    """A `data:` URL of numbers into a palette, shape `(rows, columns)`. Source: PNG specification, RFC 2083."""
+    rows, columns = pixels.shape
     raw = b"".join(b"\0" + row.tobytes() for row in pixels)
-    header = struct.pack(">IIBBBBB", columns, rows, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(raw, 9)), (b"IEND", b""))
+    header = struct.pack(">IIBBBBB", columns, rows, 8, 3, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"PLTE", palette.tobytes()), (b"IDAT", zlib.compress(raw, 6)), (b"IEND", b""))
     body = b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )

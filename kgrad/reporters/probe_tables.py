@@ -32,12 +32,14 @@ class ProbeTable:
         says: what the numbers are and when they were taken.
         headings: of the columns; the first names the rows.
         rows: cells as text, the first the row's name.
+        is_drawn: whether a chart of the same name shows them.
     """
 
     title: str
     says: str
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    is_drawn: bool = False
 
 
 def probe_tables(log: RunLog) -> tuple[ProbeTable, ...]:
@@ -96,6 +98,7 @@ def _curvature(table: Mapping[str, NDArray[Any]], _: RunLog) -> ProbeTable:
         "stays under 2 / learning rate (Cohen et al. 2021).",
         ("Steps made", "Smallest eigenvalue", "Largest eigenvalue", "Gradient norm"),
         rows,
+        is_drawn=True,
     )
 
 

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from kgrad.reporters.html import _asset, _environment, _hash
+from kgrad.reporters.wording import clip, number, title_of
+
+_OUTCOMES = {"better": "Better, not yet healthy", "unchanged": "No cure found"}
+_STATES = {"proven": "pass", "harmful": "fail", "no effect": "warn", "behind": "warn"}
 
 
 @dataclass(frozen=True)
@@ -13,6 +17,7 @@ class AttemptRow:
 
     tried: str
     verdict: str
+    state: str
     unchanged: str
     changed: str
     interval: str
@@ -24,6 +29,7 @@ class RoundCard:
     """One training under watch, ready to print."""
 
     title: str
+    tone: str
     verdict: str
     findings: tuple[tuple[str, str], ...]
     figures: str
@@ -43,33 +49,56 @@ def render_treatment_html(treatment: Mapping[str, Any]) -> str:
         _environment()
         .get_template("treatment.html.j2")
         .render(
-            summary=treatment["summary"],
-            outcome=treatment["outcome"],
+            head=_head(treatment),
+            rest=_rest(treatment),
             tone={"healthy": "healthy", "better": "low"}.get(treatment["outcome"], "medium"),
             rounds=[_card(place, each) for place, each in enumerate(treatment["rounds"], 1)],
-            changes=treatment["changes"],
+            changes=[clip(each, 300) for each in treatment["changes"]],
+            figures=_before_and_after(treatment),
             code=treatment["code"],
-            steps=f"{treatment['steps']:,} of {treatment['budget']:,} training steps",
-            measured_on=treatment["measured_on"],
-            before=_figures(treatment["loss_given"], treatment["accuracy_given"]),
-            after=_figures(treatment["loss"], treatment["accuracy"]),
             style=style,
             policy=f"default-src 'none'; style-src {_hash(style)}; base-uri 'none'; form-action 'none'",
         )
     )
 
 
-def _card(number: int, each: Mapping[str, Any]) -> RoundCard:
+def _head(treatment: Mapping[str, Any]) -> str:
+    if treatment["outcome"] == "healthy":
+        return "Healthy now" if treatment["changes"] else "Healthy as given"
+    return _OUTCOMES.get(str(treatment["outcome"]), str(treatment["outcome"]))
+
+
+def _rest(treatment: Mapping[str, Any]) -> str:
+    """What was found at first and what was changed for it."""
+    rounds = treatment["rounds"]
+    found = title_of(rounds[0]["findings"][0][0]) if rounds and rounds[0]["findings"] else "No disease"
+    changed = "; ".join(clip(each, 200) for each in treatment["changes"])
+    return f"{found} at first. " + (f"Changed: {changed}." if changed else "Nothing was changed.")
+
+
+def _before_and_after(treatment: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What the model did as it was given and as it is returned."""
+    rows = []
+    if treatment["accuracy_given"] is not None and treatment["accuracy"] is not None:
+        rows.append(("Accuracy", *(f"{100 * treatment[each]:.1f} %" for each in ("accuracy_given", "accuracy"))))
+    if treatment["loss_given"] is not None and treatment["loss"] is not None:
+        rows.append(("Loss", *(number(treatment[each]) for each in ("loss_given", "loss"))))
+    named = [(f"{name} on {treatment['measured_on']}", before, after) for name, before, after in rows]
+    return [*named, ("Training steps of all models", f"{treatment['steps']:,}", f"of {treatment['budget']:,} allowed")]
+
+
+def _card(place: int, each: Mapping[str, Any]) -> RoundCard:
     ending = "kept as the best so far" if each["adopted"] else "not better than the best so far"
     return RoundCard(
-        title=f"Training {number}: {each['steps']:,} steps, {ending}",
-        verdict=each["verdict"],
-        findings=tuple(
-            (f"{rule.replace('-', ' ')}, {severity}", summary) for rule, severity, summary in each["findings"]
+        title=f"Training {place}: {each['steps']:,} steps, {ending}",
+        tone="high" if each["findings"] else "healthy",
+        verdict=clip(each["verdict"], 600),
+        findings=tuple(  # the first is the verdict
+            (f"{title_of(rule)}, {severity}", clip(summary, 600)) for rule, severity, summary in each["findings"][1:]
         ),
         figures=_figures(each["loss"], each["accuracy"]),
         attempts=tuple(_row(attempt) for attempt in each["attempts"]),
-        kept="; ".join(each["kept"]),
+        kept="; ".join(clip(change, 200) for change in each["kept"]),
         reason=each["reason"],
     )
 
@@ -77,12 +106,13 @@ def _card(number: int, each: Mapping[str, Any]) -> RoundCard:
 def _row(attempt: Mapping[str, Any]) -> AttemptRow:
     gap = attempt["difference"]
     return AttemptRow(
-        tried="; ".join(attempt["prescriptions"]),
+        tried="; ".join(clip(each, 200) for each in attempt["prescriptions"]),
         verdict=attempt["verdict"],
+        state=_STATES.get(attempt["verdict"], "none"),
         unchanged=_shown(attempt["unchanged"]),
         changed=_shown(attempt["changed"]),
-        interval=f"{gap['low']:+.3g} to {gap['high']:+.3g}" if gap else "–",
-        why=attempt["note"] or attempt["why"],
+        interval=f"{gap['low']:+.3g} to {gap['high']:+.3g}".replace("-", "−") if gap else "–",
+        why=clip(attempt["note"] or attempt["why"], 600),
     )
 
 

@@ -54,14 +54,35 @@ def number(value: float) -> str:
     return f"{digits}·10{str(int(exponent)).translate(_RAISED)}"
 
 
+def brief(value: float) -> str:
+    """Two digits, three from ten on: for a glance.
+
+    >>> brief(99.94), brief(0.0635), brief(146.0), brief(-0.1301)
+    ('99.9', '0.064', '146', '−0.13')
+    """
+    rounded = float(f"{value:.1e}") if abs(value) < 10 else value
+    return number(rounded).replace("-", "\N{MINUS SIGN}")
+
+
+def title_of(rule_id: str) -> str:
+    """A rule's id in words.
+
+    >>> title_of("vanishing-gradient")
+    'Vanishing gradient'
+    """
+    return clip(rule_id.replace("-", " ").capitalize())
+
+
 def measured(value: float | None, unit: str) -> str:
     """A number with its unit.
 
-    >>> measured(0.25, "share"), measured(3.0, "decades"), measured(None, "1")
-    ('25 %', '3 decades', '')
+    >>> measured(0.25, "share"), measured(3.0, "decades"), measured(1200, "step"), measured(None, "1")
+    ('25 %', '3 decades', 'step 1,200', '')
     """
     if value is None:
         return ""
+    if unit == "step" and math.isfinite(value):
+        return f"step {value:,.0f}"
     if unit == "share":
         return f"{number(100 * value)} %" if math.isfinite(value) else number(value)
     return number(value) if unit == "1" or not math.isfinite(value) else f"{number(value)} {clip(unit, 30)}"

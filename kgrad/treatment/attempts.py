@@ -7,12 +7,14 @@ from itertools import islice
 from typing import Any
 
 import keras
+import numpy as np
 
 from kgrad.prescription.prescription import Prescription
 from kgrad.treatment.apply import apply
 from kgrad.treatment.batches import endless
 from kgrad.treatment.errors import TreatmentError
 from kgrad.treatment.interval import paired_interval
+from kgrad.treatment.knobs import ELSEWHERE
 from kgrad.treatment.measure import Measure, badness, same_loss
 from kgrad.treatment.treatment import Attempt
 from kgrad.treatment.verdict import verdict_of
@@ -23,6 +25,8 @@ NO_CHANGE: Change = ()
 # After the first seed only so many go on; the others are not worth the steps.
 _FINALISTS = 2
 _SEEDS = 3
+# Of those that short trainings do not prove, so many are tried in whole ones.
+_UNPROVEN = 3
 
 
 @dataclass
@@ -44,16 +48,48 @@ class Tried:
 def changes_of(prescriptions: Sequence[Prescription], most: int) -> list[Change]:
     """What to try: the first answer to each cause together where there are several, then each by itself.
 
+    Those that are no change of a model (epochs, callbacks, data) are left out.
+
     Args:
         prescriptions: the best first.
         most: how many changes at most.
     """
-    firsts = {each.finding: each for each in reversed(prescriptions)}
-    together = tuple(each for each in prescriptions if firsts[each.finding] is each)
-    singles = [(each,) for each in prescriptions]
+    able = [each for each in prescriptions if not of_fit(each) and each.knob not in ELSEWHERE]
+    able = [each for each in able if set(each.settings) != {"targets"}]
+    singles: list[Change] = [(each,) for each in able]
+    if able and able[0].knob == "several":
+        return singles[:most]
+    firsts = {each.finding: each for each in reversed(able)}
+    together: Change = tuple(each for each in able if firsts[each.finding] is each)
     joined = [together] if len(together) > 1 else []
-    pairs = [tuple(prescriptions[:2])] if len(prescriptions) > 1 and len(together) < 2 else []
-    return [*singles[:1], *joined, *singles[1:], *pairs][:most]
+    pair: Change = tuple(able[:2])
+    pairs = [pair] if len(pair) > 1 and pair != together else []
+    return [*singles[:1], *joined, *pairs, *singles[1:]][:most]
+
+
+def of_fit(prescription: Prescription) -> bool:
+    """Whether it changes an argument of `fit` that `treat` can change: how long, or in which batches."""
+    return prescription.target == ("fit",) and bool({"epochs", "batch_size"} & set(prescription.settings))
+
+
+def ranked(attempts: Sequence[Attempt]) -> tuple[list[int], str]:
+    """Which attempts may go on to a whole training, the most promising first, and why."""
+
+    def ratio(place: int) -> float:
+        each = attempts[place]
+        return float(np.mean(each.changed)) / max(float(np.mean(each.unchanged)), 1e-30)
+
+    def ends(each: Attempt) -> bool:
+        return bool(each.changed) and all(math.isfinite(value) for value in each.changed)
+
+    proven = sorted((place for place, each in enumerate(attempts) if each.verdict == "proven"), key=ratio)
+    rest = [place for place, each in enumerate(attempts) if each.verdict in ("no effect", "behind") and ends(each)]
+    rest = sorted(rest, key=lambda place: (ratio(place) >= 1, ratio(place) if ratio(place) < 1 else place))[:_UNPROVEN]
+    if proven:
+        return [*proven, *rest], "The best of those that short trainings prove."
+    if rest:
+        return rest, "Short trainings prove none; the most promising one is tried in a whole training."
+    return [], "None of the prescriptions could be applied without harm."
 
 
 def words(change: Change) -> tuple[str, ...]:

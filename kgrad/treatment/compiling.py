@@ -37,9 +37,12 @@ def _optimizer(optimizer: Any, plan: Plan) -> Any:
         return type(optimizer)(_optimizer(optimizer.inner_optimizer, plan), **config)
     if plan.optimizer_class is not None:
         return _other(plan)
-    _check(optimizer, config, plan.optimizer)
+    changes = dict(plan.optimizer)
+    if plan.scaled_rate is not None:
+        changes.setdefault("learning_rate", plan.scaled_rate)
+    _check(optimizer, config, changes)
     try:
-        return type(optimizer).from_config(_scaled({**config, **plan.optimizer}, optimizer, plan))
+        return type(optimizer).from_config(_scaled({**config, **changes}, optimizer, plan))
     except (TypeError, ValueError) as error:
         raise TreatmentError(f"The optimizer cannot be made anew: {error}") from error
 

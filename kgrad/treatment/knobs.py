@@ -17,10 +17,11 @@ _CLIPPING = ("clipnorm", "global_clipnorm", "clipvalue")
 # What layers call the initializer of their weight matrix; a separable convolution has two.
 _KERNEL_INITIALIZERS = ("kernel_initializer", "depthwise_initializer", "pointwise_initializer")
 # What no change of a model can bring about, and where it is changed instead.
-_ELSEWHERE = {
+ELSEWHERE = {
     "epochs": "How long to train is an argument of fit, not a setting of the model.",
     "learning_rate_schedule": "It is a callback of fit, not a setting of the model.",
     "loss_scaling": "The dtype policy has to stand before the model is built.",
+    "data_cleaning": "The data are not the model's to change.",
 }
 
 
@@ -32,17 +33,27 @@ def plan_of(model: keras.Model, prescriptions: Sequence[Prescription]) -> Plan:
     """
     plan = Plan(places_of(model), loss=model.loss)
     for prescription in prescriptions:
-        knob = _KNOBS.get(prescription.knob)
-        if knob is None:
-            elsewhere = _ELSEWHERE.get(prescription.knob)
-            raise TreatmentError(
-                f"{elsewhere} By hand:\n{prescription.code}"
-                if elsewhere
-                else f"kgrad cannot turn the knob {prescription.knob!r}, only {', '.join(_KNOBS)}. "
-                f"Change it by hand:\n{prescription.code}"
-            )
-        knob(plan, prescription)
+        _turn(plan, prescription)
     return plan
+
+
+def _turn(plan: Plan, prescription: Prescription) -> None:
+    knob = _KNOBS.get(prescription.knob)
+    if knob is not None:
+        knob(plan, prescription)
+        return
+    elsewhere = ELSEWHERE.get(prescription.knob)
+    raise TreatmentError(
+        f"{elsewhere} By hand:\n{prescription.code}"
+        if elsewhere
+        else f"kgrad cannot turn the knob {prescription.knob!r}, only {', '.join(_KNOBS)}. "
+        f"Change it by hand:\n{prescription.code}"
+    )
+
+
+def _several(plan: Plan, prescription: Prescription) -> None:
+    for part in prescription.settings["parts"]:
+        _turn(plan, Prescription.from_dict(part))
 
 
 def _activation(plan: Plan, prescription: Prescription) -> None:
@@ -71,6 +82,9 @@ def _set_kernel_initializers(plan: Plan, place: Place, code: str, prescription: 
 
 
 def _initializer(plan: Plan, prescription: Prescription) -> None:
+    if "layers" in prescription.settings:
+        _layer_settings(plan, prescription)
+        return
     named = prescription.settings.get("initializers")
     if named is None:
         plain = {key: value for key, value in prescription.settings.items() if key.endswith("_initializer")}
@@ -140,11 +154,19 @@ def _loss_of(loss: Any, from_logits: bool, prescription: Prescription) -> Any:
 
 
 def _optimizer(plan: Plan, prescription: Prescription) -> None:
+    if "perturbation" in prescription.settings:
+        raise TreatmentError(f"A push of trained weights is no change of the model. By hand:\n{prescription.code}")
     for argument, value in prescription.settings.items():
         if argument == "optimizer":
             plan.optimizer_class = str(value)
         else:
             plan.set_optimizer(argument, value, prescription)
+
+
+def _accumulation(plan: Plan, prescription: Prescription) -> None:
+    if "batch_size" in prescription.settings:
+        raise TreatmentError(f"The batch size is an argument of fit. By hand:\n{prescription.code}")
+    _optimizer(plan, prescription)
 
 
 def _layer_settings(plan: Plan, prescription: Prescription) -> None:
@@ -166,11 +188,12 @@ _KNOBS: dict[str, Callable[[Plan, Prescription], None]] = {
     "learning_rate": _learning_rate,
     "output": _output,
     "optimizer": _optimizer,
-    "batch_size": _optimizer,
+    "batch_size": _accumulation,
     "regularization": _layer_settings,
     "normalization": normalization,
     "architecture": architecture,
     "input_scaling": input_scaling,
+    "several": _several,
 }
 
 

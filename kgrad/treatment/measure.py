@@ -42,6 +42,11 @@ class Measure:
         self._shape = tuple(model.outputs[0].shape[1:])
         self._logits = _takes_logits(model)
 
+    @property
+    def rows(self) -> int:
+        """How many rows are measured on."""
+        return sum(len(keras.tree.flatten(batch[0])[0]) for batch in self._batches)
+
     def of(self, model: keras.Model) -> Score:
         """The score of a model that takes the same rows."""
         rows = [len(keras.tree.flatten(batch[0])[0]) for batch in self._batches]
@@ -67,6 +72,24 @@ def badness(score: Score, same_loss: bool) -> float | None:
     if same_loss or score.accuracy is None:
         return score.loss
     return 1 - score.accuracy
+
+
+def is_better(new: Score, old: Score, same_loss: bool, rows: int) -> bool:
+    """Whether a model is better: by accuracy where that differs beyond noise, else by the loss where it is the same.
+
+    Over `rows` rows two accuracies about `p` differ by chance with a standard deviation of `sqrt(2 p (1 - p) / rows)`;
+    two of these count as noise. (The rows are the same for both models, so this is on the safe side.)
+
+    >>> [is_better(Score(0.9, each), Score(0.6, 0.75), True, 300) for each in (0.95, 0.76)]
+    [True, False]
+    """
+    if new.loss == math.inf or old.loss == math.inf:
+        return old.loss == math.inf and new.loss != math.inf
+    if new.accuracy is not None and old.accuracy is not None:
+        gap, middle = new.accuracy - old.accuracy, (new.accuracy + old.accuracy) / 2
+        if abs(gap) > 2 * math.sqrt(2 * middle * (1 - middle) / rows) or not same_loss:
+            return gap > 0
+    return new.loss is not None and old.loss is not None and new.loss < old.loss
 
 
 def same_loss(one: keras.Model, other: keras.Model) -> bool:

@@ -28,8 +28,11 @@ def normalization(plan: Plan, prescription: Prescription) -> None:
 
 
 def architecture(plan: Plan, prescription: Prescription) -> None:
-    """A connection around each layer, or a gated cell in place of a plain recurrent one."""
+    """A connection around each layer, fewer layers, or a gated cell in place of a plain recurrent one."""
     kind = prescription.settings.get("class_name")
+    if prescription.settings.get("remove"):
+        _without(plan, prescription)
+        return
     if kind is None and not prescription.settings.get("residual"):
         raise TreatmentError(f"kgrad does not rebuild the model this way. By hand:\n{prescription.code}")
     for path in prescription.target:
@@ -42,17 +45,31 @@ def architecture(plan: Plan, prescription: Prescription) -> None:
             raise TreatmentError(f"{kind!r} cannot take the place of {path!r} ({type(place.layer).__name__}).")
 
 
+def _without(plan: Plan, prescription: Prescription) -> None:
+    """Takes layers out that give the shape they take, so that what follows fits what feeds them."""
+    for path in prescription.settings["remove"]:
+        place = _bare(plan, str(path), prescription)
+        if tuple(place.layer.input.shape) != tuple(place.layer.output.shape):
+            raise TreatmentError(
+                f"Layer {place.path!r} gives another shape than it takes and cannot be left out. "
+                f"By hand:\n{prescription.code}"
+            )
+        plan.removed.add(place.path)
+
+
 def input_scaling(plan: Plan, prescription: Prescription) -> None:
     """A layer in front, or one behind that stands for standardised targets."""
     settings = prescription.settings
     if "targets" in settings:
         _targets(plan, prescription)
-    elif settings.get("layer") == "Normalization":
+    if settings.get("layer") == "Normalization":
         plan.front = "Normalization"
     elif settings.get("layer") == "Rescaling":
         plan.front = _finite(settings.get("scale"))
-    else:
+    elif "targets" not in settings:
         raise TreatmentError(f"This prescription names no layer to put in front. By hand:\n{prescription.code}")
+    if settings.get("learning_rate") is not None:
+        plan.scaled_rate = _finite(settings["learning_rate"])
 
 
 def _targets(plan: Plan, prescription: Prescription) -> None:

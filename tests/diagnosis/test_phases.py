@@ -56,6 +56,16 @@ def test_a_thinned_log_has_the_same_phases(name, every):
         assert a.first_step == pytest.approx(b.first_step, abs=0.08 * 1200)
 
 
+def test_a_fall_from_a_bad_start_to_a_constant_answer_is_no_convergence():
+    loss = np.concatenate([np.geomspace(60, np.log(10), 300), np.full(900, np.log(10))])
+    log = deep(steps=1200, loss=loss + NOISE)
+    head = replace(log.structure.layers[-1], activation="softmax", units=10)
+    model = replace(log.structure, layers=(*log.structure.layers[:-1], head))
+    assert names(log)[-1] == "converged"  # where the constant answer is not known
+    known = replace(log, info={**log.info, "loss": "sparse_categorical_crossentropy"}, structure=model)
+    assert names(known)[-1] == "plateau"
+
+
 def test_gradients_that_agree_are_no_convergence():
     log = run("learns")
     agreeing = {**log.columns, "cosine": np.full((1200, 16), 0.8)}

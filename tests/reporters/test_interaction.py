@@ -1,6 +1,7 @@
 """The linked charts in a real browser: what is pointed at, clicked, typed or brushed in one place shows in all."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,7 +84,10 @@ def test_pointing_at_a_cell_shows_its_layer_and_its_step_everywhere(opened, sick
 
 def test_a_clicked_layer_stays_when_the_pointer_leaves(opened, sick):
     page = opened.page
+    page.mouse.move(*heatmap_point(page, 6, 20))
+    settle(page)  # a hand points before it clicks: what it points at is drawn by then
     page.mouse.click(*heatmap_point(page, 6, 20))
+    settle(page)
     page.mouse.move(5, 5)
     settle(page)
     assert page.locator("#layer").input_value() == "6"
@@ -183,6 +187,62 @@ def test_a_findings_layers_and_steps_lead_to_the_charts(opened, sick):
     settle(page)
     assert page.locator("#from").input_value() == str(finding.first_step)
     assert page.locator("#to").input_value() == str(finding.last_step)
+
+
+def test_the_curvature_follows_the_steps(visit, sick):
+    steps = np.arange(20, 200, 20)
+    table = {"step": steps, "gradient_norm": 0.0 * steps, "smallest": -0.1 * steps, "largest": 1.0 * steps}
+    table |= {"smallest_error": 0.01 * steps, "largest_error": 0.0 * steps}
+    visited = visit(kgrad.examine(replace(sick.log, tables={"curvature": table})))
+    page = visited.page
+    page.locator("html[data-drawn]").wait_for(state="attached")
+    curves = {each["name"]: each["data"] for each in option(page, "curvature")["series"] if each["type"] == "line"}
+    assert curves["smallest eigenvalue"][2] == [60, -6]
+    assert curves["largest eigenvalue"][2] == [60, 60]
+    page.locator("#from").fill("100")
+    page.locator("#from").press("Tab")
+    settle(page)
+    assert option(page, "curvature")["xAxis"][0]["min"] == 100
+    page.get_by_text("Table of curvature").click()
+    assert page.get_by_role("cell", name="-6 ± 0.6").is_visible()
+    assert_quiet(visited)
+
+
+def test_the_charts_follow_the_theme(opened):
+    page = opened.page
+    before = option(page, "overview")["yAxis"][0]["axisLabel"]["color"]
+    page.emulate_media(color_scheme="dark")
+    settle(page)
+    assert option(page, "overview")["yAxis"][0]["axisLabel"]["color"] != before
+    page.emulate_media(color_scheme="light")
+    settle(page)
+    assert option(page, "overview")["yAxis"][0]["axisLabel"]["color"] == before
+
+
+def test_the_charts_follow_the_width(opened):
+    page = opened.page
+    for width in (500, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        settle(page)
+        inside = page.evaluate(
+            "() => [...document.querySelectorAll('[data-chart] canvas')].every(each => "
+            "each.getBoundingClientRect().right <= innerWidth)"
+        )
+        assert inside, width
+
+
+@pytest.mark.parametrize("name", ["overview", "layer", "depth", "norms", "updates"])
+def test_every_chart_says_its_numbers_at_the_pointer(opened, name):
+    page = opened.page
+    chart = page.locator(f"[data-chart={name}]")
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.4 * box["height"])
+    page.wait_for_function(
+        "name => { const chart = document.querySelector(`[data-chart=${name}]`).chart;"
+        " return chart._componentsViews.some(view => view.type === 'tooltip' && view._tooltipContent?.el); }",
+        arg=name,
+    )
 
 
 def test_a_longer_run_keeps_its_one_strange_step(visit):

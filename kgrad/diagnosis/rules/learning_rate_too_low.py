@@ -31,12 +31,14 @@ LARGEST = Limit(
     "end there (Bengio 2012, section 3.1.1, gives 1e-6 to 1 for standardised inputs).",
 )
 NOT_LEARNED = Limit("learned", 0.3, "share", "as in the rule plateau.")
+FALLS = Limit("fall of the loss over the last half", 0.02, "share", "as in slow-convergence.")
+SOME = Limit("learned, some", 0.1, "share", "as in the rule plateau: more is no noise of nothing.")
 FEWEST = Limit("steps", 50, "steps", "fewer steps say that there were few, which `slow-convergence` does.")
 
 
 @rule(
     columns=("loss", "learning_rate", "update_norm", "weight_norm"),
-    limits=(PATH, RATIO, LARGEST, NOT_LEARNED, FEWEST),
+    limits=(PATH, RATIO, LARGEST, NOT_LEARNED, FALLS, SOME, FEWEST),
     symptom_of=(
         *("nonfinite-gradient", "exploding-gradient", "vanishing-gradient", "dead-units", "saturated-activation"),
         *("output-loss-mismatch", "unscaled-inputs", "poor-initialization", "over-regularised", "disconnected-weights"),
@@ -49,7 +51,8 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
 
     Measured: the update of the median kernel relative to its size, per step and summed over the run. The learning
     rate is too low where little was learned, the weights went less than half their size, the median step is under the
-    usual one, and a learning rate under 1 would make up for it.
+    usual one, and a learning rate under 1 would make up for it. A loss that fell some way and then stood for the last
+    half of the run has been stopped by something else, for small steps never stop it.
 
     Blind spot: under SGD a small gradient has the same sign as a small learning rate; where another rule explains the
     small gradient, this finding is its symptom.
@@ -63,6 +66,9 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
     ratio = float(np.nanmedian(np.nan_to_num(signals.update_ratio(log, columns))))
     rate = float(np.nanmedian(log["learning_rate"]))
     if reached >= NOT_LEARNED.value or path >= PATH.value or not 0 < ratio < RATIO.value or rate <= 0:
+        return None
+    fall, noise = signals.late_fall(log)
+    if reached >= SOME.value and fall <= max(FALLS.value, noise):
         return None
     needed = rate * RATIO.value / ratio
     if needed > LARGEST.value * max(1.0, rate):

@@ -38,7 +38,11 @@ def nonfinite_gradient(log: RunLog) -> Finding | None:
     skipped do no harm and count only where there are many of them after its first search for a scale. The layer
     nearest the output among those that broke first is named, since the gradient arrives there first.
 
-    Blind spot: which operation made the first NaN is not seen, only in which layer's gradient it appears.
+    The likely origin is told too: inputs or targets that are not finite themselves, the way forward (the loss of that
+    step was not finite) or the way back (it was).
+
+    Blind spot: which operation made the first NaN is not seen, only in which layer's gradient it appears; of the data
+    only the reference batch is looked at.
     """
     broken = np.nan_to_num(log["nonfinite_count"]) > 0
     skipped = np.nan_to_num(log["skipped"]) > 0 if "skipped" in log else np.zeros(len(log), bool)
@@ -50,14 +54,15 @@ def nonfinite_gradient(log: RunLog) -> Finding | None:
     first = int(np.argmax(hit))
     variables = log.structure.variables
     layers = tuple(dict.fromkeys(variables[i].layer for i in np.flatnonzero(broken[first])))
-    origin = layers[-1] if layers else "the loss"
+    nearest = layers[-1] if layers else "the loss"
     share = float(hit.mean())
+    origin = _origin(log, first)
     return Finding(
         rule="nonfinite-gradient",
         severity="high" if harmful.any() else "medium",
         summary=(
             f"The gradient is not finite from step {int(log.steps[first])} on, first in {len(layers)} layers "
-            f"({origin} is nearest the output); {100 * share:.0f} % of the steps are lost."
+            f"({nearest} is nearest the output){_SAID[origin]}; {100 * share:.0f} % of the steps are lost."
         ),
         layers=layers,
         first_step=int(log.steps[first]),
@@ -66,10 +71,41 @@ def nonfinite_gradient(log: RunLog) -> Finding | None:
             Evidence("first step that is not finite", float(log.steps[first]), "step"),
             Evidence("steps that are not finite", share, "share"),
             Evidence("variables that are not finite in the first such step", float(broken[first].sum()), "variables"),
+            *_of_the_data(log),
         ),
         confidence=0.99,
-        details={"first_step": int(log.steps[first]), "loss_finite": _loss_finite(log, first)},
+        details={
+            "first_step": int(log.steps[first]),
+            "loss_finite": _loss_finite(log, first),
+            "kind": origin,
+            "root": origin in ("inputs", "targets"),
+        },
     )
+
+
+_SAID = {
+    "inputs": ": the inputs themselves hold values that are not finite",
+    "targets": ": the targets themselves hold values that are not finite",
+    "forward": ": the loss of that step was not finite either, so it broke on the way forward",
+    "backward": ": the loss of that step was finite, so it broke on the way back",
+    "unknown": "",
+}
+
+
+def _origin(log: RunLog, first: int) -> str:
+    """A key of `_SAID`: what the reference batch holds, else which half of the first broken step was broken."""
+    if log.batch is not None and any(facts.nonfinite for facts in log.batch.inputs):
+        return "inputs"
+    if log.batch is not None and any(facts.nonfinite for facts in log.batch.targets):
+        return "targets"
+    return {None: "unknown", True: "backward", False: "forward"}[_loss_finite(log, first)]
+
+
+def _of_the_data(log: RunLog) -> tuple[Evidence, ...]:
+    """How many numbers of the reference batch are not finite, where there are any."""
+    tensors = (*log.batch.inputs, *log.batch.targets) if log.batch else ()
+    lost = sum(facts.nonfinite for facts in tensors)
+    return (Evidence("numbers of the reference batch that are not finite", float(lost), "1"),) if lost else ()
 
 
 def _loss_finite(log: RunLog, first: int) -> bool | None:

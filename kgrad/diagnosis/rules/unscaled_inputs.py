@@ -158,6 +158,8 @@ def _targets(log: RunLog) -> _Found | None:
         facts = output.target
         if output.loss is None or output.loss.name != "mean_squared_error" or facts is None:
             continue
+        if log.structure.layer(output.layer).class_name == "Rescaling":
+            continue  # it brings what is learned to the scale of the targets
         scale = max(facts.feature_std_maximum or 0.0, facts.feature_mean_maximum or 0.0)
         if scale >= TARGETS.value:
             text = (

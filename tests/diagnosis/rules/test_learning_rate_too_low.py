@@ -53,3 +53,11 @@ def test_every_tenth_step_tells_the_same():
 @pytest.mark.parametrize("factor", [1e-4, 1e4])
 def test_a_factor_on_the_loss_changes_nothing(factor):
     assert outcome(RULE, scaled(creeping(), factor)).finding == outcome(RULE, creeping()).finding
+
+
+def test_a_loss_that_fell_and_then_stood_was_stopped_by_something_else():
+    noise = 0.01 * np.random.default_rng(1).normal(size=200)
+    stood = np.concatenate([np.linspace(2.3, 1.9, 40), np.full(160, 1.9)])
+    falling = np.linspace(2.3, 1.9, 200)
+    assert outcome(RULE, creeping(loss=stood + noise)).status == "clear"
+    assert outcome(RULE, creeping(loss=falling + noise)).status == "found"

@@ -1,6 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from kgrad.diagnosis import diagnose
+from kgrad.log.batch import BatchFacts
 
 from .cases import deep, outcome
 from .test_exploding_gradient import exploding
@@ -51,3 +55,23 @@ def test_it_is_the_symptom_of_an_explosion():
     log.columns["nonfinite_count"][-20:] = 1
     causes = {finding.rule: finding.caused_by for finding in diagnose(log).findings}
     assert causes["nonfinite-gradient"] == "exploding-gradient"
+
+
+def test_the_likely_origin_is_named():
+    where = (slice(50, None), slice(None))
+    loss = np.full(200, 2.0)
+    forward = np.where(np.arange(200) < 50, loss, np.nan)
+    assert outcome("nonfinite-gradient", broken(where, loss=loss)).finding.details["kind"] == "backward"
+    assert outcome("nonfinite-gradient", broken(where, loss=forward)).finding.details["kind"] == "forward"
+
+
+@pytest.mark.parametrize("part", ["inputs", "targets"])
+def test_data_that_are_not_finite_are_the_cause_of_everything(part):
+    log = exploding(dies=True)
+    log.columns["nonfinite_count"][-20:] = 1
+    data = {"inputs": np.ones((8, 3)), "targets": np.ones((8, 1))}
+    data[part][2, 0] = np.nan
+    facts = BatchFacts.of("given", {"": data["inputs"]}, {"": data["targets"]}).to_dict()
+    findings = diagnose(replace(log, info={**log.info, "batch": facts})).findings
+    said = next(finding for finding in findings if finding.rule == "nonfinite-gradient")
+    assert (said.details["kind"], said.caused_by) == (part, None)

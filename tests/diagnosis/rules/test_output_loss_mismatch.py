@@ -54,6 +54,7 @@ SICK = [
     ("softmax", 3, "sparse_categorical_crossentropy", CLASSES / 255, "labels-not-whole", {}),
     ("softmax", 3, "mse", np.maximum(ONE_HOT, ONE_HOT[::-1]), "softmax-for-several", {"activation": "sigmoid"}),
     ("sigmoid", 1, "cosine_similarity", BINARY, "one-unit-for-classes", {"activation": "sigmoid"}),
+    ("sigmoid", 1, "kl_divergence", BINARY, "one-unit-for-classes", {"loss": "binary_crossentropy"}),
     ("linear", 4, "mse", VALUES, "one-target-for-units", {"units": 1}),
     ("linear", 4, "mse", VALUES[:, 0], "one-target-for-units", {"units": 1}),
     ("softmax", 3, "mse", CLASSES, "one-target-for-units", {"loss": "sparse_categorical_crossentropy"}),

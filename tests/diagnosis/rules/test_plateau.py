@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -52,3 +54,19 @@ def test_a_factor_on_the_loss_changes_nothing(loss, factor):
 
 def test_few_steps_are_not_applicable():
     assert outcome("plateau", deep(steps=20)).status == "not applicable"
+
+
+def test_a_model_without_activations_is_named_as_one_linear_map():
+    log = deep(steps=400, loss=NEVER + NOISE, activation="linear")
+    said = outcome("plateau", log).finding
+    assert said.details["kind"] == "linear"
+    assert said.layers == tuple(f"dense_{i}" for i in range(7))
+    assert "one linear map" in said.summary
+    assert outcome("plateau", run(NEVER)).finding.details.get("kind") is None
+
+
+def test_a_pooling_by_maximum_is_no_linear_map():
+    log = deep(steps=400, loss=NEVER + NOISE, activation="linear")
+    layers = list(log.structure.layers)
+    layers[1] = replace(layers[1], class_name="MaxPooling2D")
+    assert not replace(log.structure, layers=tuple(layers)).linear_layers

@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kgrad.diagnosis.skill import constant_answer, skill
 from kgrad.log.batch import BatchFacts
 from kgrad.log.structure import Layer, Structure, Variable
 
@@ -95,25 +94,6 @@ def test_large_targets_matter_to_a_squared_error_only():
 
 def test_without_facts_of_a_batch_it_is_not_applicable():
     assert outcome(RULE, run_log(100)).status == "not applicable"
-
-
-def test_skill_is_measured_from_the_constant_answer():
-    assert constant_answer(case(PIXELS)) == pytest.approx(np.log(3))
-    assert skill(case(PIXELS, curve=np.full(100, np.log(3) / 4))) == pytest.approx(0.75)
-    assert skill(case(PIXELS, loss="my_own_loss")) is None
-    binary = case(PIXELS, targets=np.array([1.0] + [0.0] * 3), loss="binary_crossentropy", units=1)
-    assert constant_answer(binary) == pytest.approx(0.5623, abs=1e-4)
-
-
-@pytest.mark.parametrize("weights", [1e-4, [1e-4], {"dense_1": 1e-4}])
-def test_a_weight_on_the_loss_changes_no_skill(weights):
-    log = case(PIXELS, curve=np.full(100, 1e-4 * np.log(3) / 4))
-    assert skill(replace(log, info={**log.info, "loss_weights": weights})) == pytest.approx(0.75)
-
-
-def test_the_size_of_a_summed_loss_is_not_known():
-    summed = {"class_name": "SparseCategoricalCrossentropy", "config": {"reduction": "sum"}}
-    assert skill(case(PIXELS, loss=summed)) is None
 
 
 @pytest.mark.parametrize(("steps", "severity"), [(40, "medium"), (100, "medium"), (200, "high")])

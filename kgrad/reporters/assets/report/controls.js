@@ -67,9 +67,9 @@ function offerControls(run, state) {
 function tellControls(run, state, changed) {
   if (changed.has("span")) [document.getElementById("from").value, document.getElementById("to").value] = state.span;
   if (!run.gradient) return;
+  if (changed.has("layer")) document.getElementById("layer").value = state.layer;
   if (changed.has("shown")) {
     document.querySelector(".chosen:not(tr)").textContent = run.data.layers[state.shown];
-    document.getElementById("layer").value = state.layer;
     document.querySelector("tr.chosen")?.classList.remove("chosen");
     document.getElementById(`row-${state.shown}`)?.classList.add("chosen");
   }

@@ -55,13 +55,14 @@ const heatmapHeight = (layers) => Math.max(Math.min(Math.max(layers * 22, 140), 
 function heatmapOption(run, state) {
   const { data, painter } = run, layers = data.layers;
   const narrow = (run.charts.heatmap?.getWidth() ?? 900) < 560;
+  const room = Math.min(Math.max(...layers.map((name) => name.length)) * 6.5 + 14, narrow ? 64 : 130);
   return {
     animation: false,
-    grid: { left: narrow ? 64 : 130, right: 12, top: 6, bottom: 26 },
+    grid: place({ left: Math.max(room, 40), top: 6, bottom: 26 }),
     xAxis: stepAxis([state.span[0], state.span[1] + 1]),
     yAxis: {
       ...axisStyle(), type: "category", data: layers, inverse: true, splitLine: { show: false },
-      axisLabel: { color: colour("soft"), fontSize: 11, width: narrow ? 54 : 118, overflow: "truncate" },
+      axisLabel: { color: colour("soft"), fontSize: 11, width: Math.max(room, 40) - 10, overflow: "truncate" },
     },
     series: [{
       type: "custom", coordinateSystem: "cartesian2d", data: [[state.span[0], 0]], silent: true, clip: true, animation: false,
@@ -74,8 +75,9 @@ function heatmapItem(run, state, { x, y, width, height }, painter) {
   const ratio = window.devicePixelRatio || 1, band = height / run.data.layers.length;
   const image = painter.picture(Math.round(width * ratio), Math.round(height * ratio), state.span);
   const children = [{ type: "image", style: { image, x, y, width, height } }];
-  const edge = { fill: "none", stroke: colour("ink"), lineWidth: 1.5 };
-  children.push({ type: "rect", shape: { x, y: y + state.shown * band, width, height: band }, style: edge });
+  for (const [hue, lineWidth] of [["panel", 3.5], ["ink", 1.5]]) {
+    children.push({ type: "rect", shape: { x, y: y + state.shown * band, width, height: band }, style: { fill: "none", stroke: colour(hue), lineWidth } });
+  }
   if (state.column !== null) {
     const [first, last] = state.span;
     const at = x + (width * (run.first[state.column] + 0.5 - first)) / (last + 1 - first);
@@ -86,16 +88,16 @@ function heatmapItem(run, state, { x, y, width, height }, painter) {
 
 // Hover follows the pointer, a click keeps the layer, arrow keys do both.
 function heatmapManners(run, chart, state) {
-  const place = (event) => {
+  const under = (event) => {
     const at = [event.offsetX, event.offsetY];
     if (!chart.containPixel("grid", at)) return null;
     const [step, layer] = chart.convertFromPixel("grid", at);
     return { column: run.columnAt(step), shown: Math.min(Math.max(Math.round(layer), 0), run.data.layers.length - 1) };
   };
-  chart.getZr().on("mousemove", (event) => state.change(place(event) ?? { shown: state.layer, column: null }));
+  chart.getZr().on("mousemove", (event) => state.change(under(event) ?? { shown: state.layer, column: null }));
   chart.getZr().on("globalout", () => state.change({ shown: state.layer, column: null }));
   draggable(chart, state, (event) => {
-    const found = place(event);
+    const found = under(event);
     if (found) state.choose(found.shown);
   });
   const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], PageUp: [-10, 0], PageDown: [10, 0] };

@@ -30,8 +30,9 @@ function layerOption(run, state) {
   series.push(line("gradient norm", points(run, state.span, (c) => logarithm(middle[c])), {
     itemStyle: { color: colour("curve") }, markArea: brokenAreas(run, (c) => middle[c] === BROKEN),
   }));
-  if (update) series.push(line("update / weight", points(run, state.span, (c) => logarithm(update[c])), { xAxisIndex: 1, yAxisIndex: 1, itemStyle: { color: colour("curve") } }));
-  const grids = update ? [{ left: 52, right: 12, top: 26, height: "44%" }, { left: 52, right: 12, bottom: 26, height: "24%" }] : [{ left: 52, right: 12, top: 26, bottom: 26 }];
+  series.push(line("", [], { markArea: zeroAreas(run, (c) => middle[c] === ZERO) }));
+  if (update) series.push(line("update / weight", points(run, state.span, (c) => logarithm(update[c])), { xAxisIndex: 1, yAxisIndex: 1, itemStyle: { color: colour("curve") }, markArea: zeroAreas(run, (c) => update[c] === ZERO) }));
+  const grids = update ? [place({ top: 26, height: "44%" }), place({ bottom: 26, height: "24%" })] : [place({ top: 26, bottom: 26 })];
   return {
     animation: false,
     grid: grids,
@@ -51,9 +52,16 @@ const layerAxis = (layers) => ({
   axisLabel: { color: colour("soft"), fontSize: 11, rotate: layers.length > 6 ? 35 : 0, width: 86, overflow: "truncate", hideOverlap: true },
 });
 
-const chosenLine = (state) => ({
-  silent: true, symbol: "none", animation: false, label: { show: false },
-  lineStyle: { color: colour("soft"), type: "solid", width: 1 }, data: [{ xAxis: state.shown }],
+// The chosen layer, and the layers that a logarithm cannot show because their value is exactly zero.
+const layerLines = (chosen, zeros) => ({
+  silent: true, symbol: "none", animation: false,
+  data: [
+    ...(chosen === null ? [] : [{ xAxis: chosen, label: { show: false }, lineStyle: { color: colour("soft"), type: "solid", width: 1 } }]),
+    ...zeros.map((layer) => ({
+      xAxis: layer, lineStyle: { color: colour("soft"), type: "dotted", width: 1 },
+      label: { show: zeros.length <= 12, formatter: "zero", position: "insideStartTop", color: colour("soft"), fontSize: 11 },
+    })),
+  ],
 });
 
 const STYLES = { start: ["solid", "circle"], worst: ["dashed", "triangle"], end: ["dotted", "rect"] };
@@ -64,14 +72,15 @@ function depthOption(run, state) {
     symbol: dots ? STYLES[name][1] : "none", symbolSize: 6, itemStyle: { color: colour(name) }, lineStyle: { width: 2, type: STYLES[name][0] },
   });
   const series = data.profiles.map(profile);
-  if (series.length) series[0].markLine = chosenLine(state);
+  const zeros = data.layers.map((_, layer) => layer).filter((layer) => data.profiles.some(({ norms }) => norms[layer] === 0));
+  if (series.length) series[0].markLine = layerLines(state.shown, zeros);
   if (state.column !== null) {
     const now = data.layers.map((_, layer) => logarithm(run.gradient.middle[layer * run.columns + state.column]));
     series.push(line("pointer", now.map((value) => (Number.isFinite(value) ? value : null)), { itemStyle: { color: colour("cursor") }, lineStyle: { width: 1 } }));
   }
   return {
     animation: false,
-    grid: { left: 52, right: 16, top: 26, bottom: 64 },
+    grid: place({ top: 26, bottom: 64 }),
     xAxis: layerAxis(data.layers),
     yAxis: logAxis("gradient norm"),
     tooltip: tooltip((items) => {
@@ -81,6 +90,9 @@ function depthOption(run, state) {
     series,
   };
 }
+
+// Decades between which an update is of a sound size; its source stands under the chart.
+const SOUND = [-4, -1];
 
 // Median and the span of nine tenths of each layer's update sizes over the steps shown.
 function updateSpans(run, state) {
@@ -93,10 +105,13 @@ function updateSpans(run, state) {
 }
 
 function updatesOption(run, state) {
-  const spans = updateSpans(run, state).filter((span) => Number.isFinite(span[2]));
+  const all = updateSpans(run, state), spans = all.filter((span) => Number.isFinite(span[2]));
+  const [from, to] = visibleColumns(run, state.span);
+  const still = (layer) => rowOf(run.update.middle, layer, run.columns).slice(from, to + 1).some((code) => code === ZERO);
+  const zeros = all.filter((span) => !Number.isFinite(span[2]) && still(span[0])).map(([layer]) => layer);
   const bar = (_, api) => {
     const low = api.coord([api.value(0), api.value(1)]), high = api.coord([api.value(0), api.value(3)]), middle = api.coord([api.value(0), api.value(2)]);
-    const wide = Math.max(Math.min(api.size([1, 0])[0] * 0.5, 14), 1), chosen = api.value(0) === state.shown;
+    const wide = Math.max(Math.min(api.size([1, 0])[0] * 0.5, 14), 1), chosen = api.value(0) === state.layer;
     const height = Math.max(low[1] - high[1], 2);
     return { type: "group", children: [
       { type: "rect", shape: { x: high[0] - wide / 2, y: high[1], width: wide, height, r: Math.min(wide / 2, 3) }, style: { fill: colour("curve"), opacity: chosen ? 0.75 : 0.35 } },
@@ -105,16 +120,17 @@ function updatesOption(run, state) {
   };
   return {
     animation: false,
-    grid: { left: 52, right: 16, top: 26, bottom: 64 },
+    grid: place({ top: 26, bottom: 64 }),
     xAxis: layerAxis(run.data.layers),
-    yAxis: logAxis("update / weight, one step"),
+    yAxis: logAxis("update / weight, one step", { min: ({ min }) => Math.floor(Math.min(min, SOUND[0])), max: ({ max }) => Math.ceil(Math.max(max, SOUND[1])) }),
     tooltip: tooltip((items) => {
       const span = spans.find(([layer]) => layer === items[0].dataIndex || layer === items[0].value?.[0]);
       return span ? `${run.data.layers[span[0]]}\nmedian  ${number(10 ** span[2])}\nnine tenths  ${number(10 ** span[1])} to ${number(10 ** span[3])}` : "";
     }),
     series: [{
       type: "custom", renderItem: bar, data: spans, encode: { x: 0, y: [1, 2, 3] }, animation: false,
-      markArea: { silent: true, animation: false, itemStyle: { color: colour("p-healthy"), opacity: 0.45 }, label: { show: false }, data: [[{ yAxis: -4 }, { yAxis: -1 }]] },
+      markArea: { silent: true, animation: false, itemStyle: { color: colour("p-healthy"), opacity: 0.45 }, label: { show: false }, data: [[{ yAxis: SOUND[0] }, { yAxis: SOUND[1] }]] },
+      markLine: layerLines(null, zeros),
     }],
   };
 }

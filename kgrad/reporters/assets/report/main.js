@@ -1,7 +1,10 @@
 // Puts the charts in place of the static pictures; until that has worked, the pictures stay.
-const OPTIONS = { overview: overviewOption, heatmap: heatmapOption, layer: layerOption, depth: depthOption, norms: normsOption, updates: updatesOption };
+const OPTIONS = { overview: overviewOption, heatmap: heatmapOption, layer: layerOption, depth: depthOption, norms: normsOption, updates: updatesOption, curvature: curvatureOption };
 // What each chart has to be drawn anew for.
-const FOLLOWS = { overview: ["span"], heatmap: ["span", "shown", "column"], layer: ["span", "shown"], depth: ["shown", "column"], norms: ["span"], updates: ["span", "layer"] };
+const FOLLOWS = { overview: ["span"], heatmap: ["span", "shown", "column"], layer: ["span", "shown"], depth: ["shown", "column"], norms: ["span"], updates: ["span", "layer"], curvature: ["span"] };
+
+// Every proof is drawn once: it shows a trial's steps, not those of the run.
+const optionOf = (name, run, state, box) => (name in OPTIONS ? OPTIONS[name](run, state) : proofOption(run, box.dataset.proof));
 
 async function readRun() {
   const data = JSON.parse(document.getElementById("data").textContent);
@@ -21,6 +24,7 @@ async function readRun() {
     return low;
   };
   run.stepsOf = (column) => (run.first[column] === run.last[column] ? `step ${count(run.first[column])}` : `steps ${count(run.first[column])} to ${count(run.last[column])}`);
+  run.trend = parts.trend;
   if (run.gradient) run.painter = makePainter(run);
   return run;
 }
@@ -31,10 +35,10 @@ function makeCharts(run, state) {
     if (name === "heatmap") box.style.height = `${heatmapHeight(run.data.layers.length)}px`;
     const chart = echarts.init(box, null, { renderer: "canvas" });
     run.charts[name] = box.chart = chart; // to be reached from the console, and from tests
-    chart.setOption(OPTIONS[name](run, state));
+    chart.setOption(optionOf(name, run, state, box));
     if (name === "heatmap") heatmapManners(run, chart, state);
     else if (name === "depth" || name === "updates") chooses(chart, run, state);
-    else draggable(chart, state);
+    else if (name in OPTIONS) draggable(chart, state);
   }
 }
 
@@ -49,7 +53,7 @@ function chooses(chart, run, state) {
 
 function redraw(run, state, changed) {
   for (const [name, chart] of Object.entries(run.charts)) {
-    if (!changed || FOLLOWS[name].some((part) => changed.has(part))) chart.setOption(OPTIONS[name](run, state), { notMerge: true });
+    if (!changed || FOLLOWS[name]?.some((part) => changed.has(part))) chart.setOption(optionOf(name, run, state, chart.getDom()), { notMerge: true });
   }
 }
 
@@ -65,7 +69,7 @@ function followPage(run, state) {
     for (const chart of Object.values(run.charts)) chart.resize();
     redraw(run, state);
   });
-  const folded = () => [...document.querySelectorAll("details:not([open])")];
+  const folded = () => [...document.querySelectorAll("details:not([open]):not(.on-demand)")];
   let opened = [];
   addEventListener("beforeprint", () => (opened = folded()).forEach((part) => { part.open = true; }));
   addEventListener("afterprint", () => opened.forEach((part) => { part.open = false; }));
@@ -89,7 +93,7 @@ async function begin() {
   offerControls(run, state);
   state.listen((changed) => redraw(run, state, changed));
   state.listen((changed) => tellControls(run, state, changed));
-  tellControls(run, state, new Set(["span", "shown"]));
+  tellControls(run, state, new Set(["span", "layer", "shown"]));
   followPage(run, state);
   root.dataset.drawn = String(Math.round(performance.now()));
 }

@@ -1,7 +1,7 @@
 // The global norm before and after clipping, and the learning rate under it.
 function normsOption(run, state) {
   const { series, data } = run;
-  const grids = ["global_norm", "learning_rate"].filter((name) => name in series);
+  const grids = ["global_norm", "learning_rate"].filter((name) => name in series && !data.constant.includes(name));
   const last = grids.length - 1;
   const shownOf = (name) => (data.series[name] ? Math.log10 : (value) => value);
   const lines = [];
@@ -12,11 +12,11 @@ function normsOption(run, state) {
   };
   grids.forEach((name, index) => add(name, index, { itemStyle: { color: colour("curve") } }));
   if (series.applied_global_norm && grids[0] === "global_norm") add("applied_global_norm", 0, { itemStyle: { color: colour("worst") }, lineStyle: { type: "dashed" } });
-  const places = last ? [{ left: 56, right: 12, top: 26, height: "42%" }, { left: 56, right: 12, bottom: 26, height: "22%" }] : [{ left: 56, right: 12, top: 26, bottom: 26 }];
+  const grid = last ? [place({ top: 26, height: "42%" }), place({ bottom: 26, height: "22%" })] : [place({ top: 26, bottom: 26 })];
   const title = { global_norm: series.applied_global_norm ? "global norm (dashed: after clipping)" : "global norm", learning_rate: "learning rate" };
   return {
     animation: false,
-    grid: places,
+    grid,
     xAxis: grids.map((_, index) => stepAxis(state.span, { gridIndex: index, axisLabel: { show: index === last } })),
     yAxis: grids.map((name, index) => (data.series[name] ? logAxis(title[name], { gridIndex: index }) : { ...axisStyle(), type: "value", scale: true, name: title[name], gridIndex: index, splitNumber: 3, axisLabel: { ...axisStyle().axisLabel, formatter: tick } })),
     axisPointer: { link: [{ xAxisIndex: "all" }] },

@@ -20,15 +20,16 @@ function overviewOption(run, state) {
   if (loss) {
     if (!data.exact) curves.push(...band(run, state.span, (c) => shown(loss.low[c]), (c) => shown(loss.high[c])));
     curves.push(line("loss", points(run, state.span, (c) => shown(loss.middle[c])), {
-      itemStyle: { color: colour("curve") }, markArea: brokenAreas(run, (c) => !Number.isFinite(loss.middle[c])),
+      itemStyle: { color: colour("curve") }, lineStyle: run.trend ? { width: 1, opacity: 0.45 } : {}, markArea: brokenAreas(run, (c) => !Number.isFinite(loss.middle[c])),
     }));
+    if (run.trend) curves.push(line("trend", points(run, state.span, (c) => run.trend[c]), { itemStyle: { color: colour("curve") }, lineStyle: { width: 2.4 } }));
   }
   const validated = data.validation.filter(([step]) => step >= first && step <= last).map(([step, value]) => [step, shown(value)]);
   if (validated.length) curves.push({ type: "scatter", name: "validation loss", data: validated, symbol: "diamond", symbolSize: 8, silent: true, animation: false, itemStyle: { color: colour("worst") } });
   const name = (loss ? (wide ? "loss, logarithmic" : "loss") : "no loss was recorded") + (validated.length ? "   ◆ validation" : "");
   return {
     animation: false,
-    grid: [{ left: 56, right: 12, top: 62, bottom: 26 }, { left: 56, right: 12, top: 4, height: 22 }],
+    grid: [place({ top: 62, bottom: 26 }), place({ top: 4, height: 22 })],
     xAxis: [stepAxis(state.span), stepAxis(state.span, { gridIndex: 1, show: false })],
     yAxis: [
       { ...axisStyle(), type: "value", scale: true, name, axisLabel: { ...axisStyle().axisLabel, formatter: wide ? decade : tick }, minInterval: wide ? 1 : undefined },

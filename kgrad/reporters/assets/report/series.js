@@ -43,11 +43,13 @@ function areas(run, test, style) {
   return spans.map(({ start, end }) => [{ xAxis: run.first[start], itemStyle: style }, { xAxis: run.last[end - 1] + 1 }]);
 }
 
-const brokenAreas = (run, test) => ({
+const markedAreas = (words, style) => (run, test) => ({
   silent: true, animation: false,
-  label: { show: true, color: colour("ink"), fontSize: 11, position: "insideTop", formatter: "not finite" },
-  data: areas(run, test, { color: colour("broken"), opacity: 0.22 }),
+  label: { show: true, color: colour("ink"), fontSize: 11, position: "insideTop", formatter: words },
+  data: areas(run, test, style()),
 });
+const brokenAreas = markedAreas("not finite", () => ({ color: colour("broken"), opacity: 0.22 }));
+const zeroAreas = markedAreas("exactly zero", () => ({ color: colour("missing"), opacity: 0.22 }));
 
 // Drag sideways to zoom, double click to see everything, click to do what `clicked` says.
 function draggable(chart, state, clicked = () => {}) {

@@ -36,6 +36,9 @@ function axisStyle() {
   };
 }
 
+// Where a chart's axes stand: exactly there, so that charts one under the other line up.
+const place = (more) => ({ left: 56, right: 20, outerBoundsMode: "none", ...more });
+
 const stepAxis = ([first, last], more = {}) => ({
   ...axisStyle(), type: "value", min: first, max: Math.max(last, first + 1), splitLine: { show: false }, ...more,
   axisLabel: { ...axisStyle().axisLabel, formatter: (step) => (Number.isInteger(step) ? count(step) : ""), ...more.axisLabel },

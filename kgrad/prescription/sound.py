@@ -1,0 +1,76 @@
+"""What sound practice would set, whatever was found: what `treat` falls back on when no answer to a finding helps."""
+
+from collections.abc import Sequence
+
+from kgrad.diagnosis.diagnose import Diagnosis
+from kgrad.diagnosis.finding import Finding
+from kgrad.log.run_log import RunLog
+from kgrad.prescription.activation import prescribe_awake, prescribe_bounded_growth, prescribe_non_saturating
+from kgrad.prescription.code import inner_optimizer, optimizer_code
+from kgrad.prescription.initializer import prescribe_initializer
+from kgrad.prescription.input_scaling import scaling_of
+from kgrad.prescription.normalization import prescribe_normalization
+from kgrad.prescription.prescription import Prescription
+
+# Kingma & Ba 2015 recommend 1e-3; networks of a handful of units need larger steps to get anywhere.
+_ADAM_RATES = (1e-3, 1e-2)
+# Faults of the task itself, which no other change makes up for.
+_ROOTS = ("output", "input_scaling", "regularization")
+
+Change = tuple[Prescription, ...]
+
+
+def sound_changes(log: RunLog, diagnosis: Diagnosis, offered: Sequence[Prescription]) -> tuple[Change, ...]:
+    """Changes of several knobs at once, each a way of training that works for most networks.
+
+    Adam at its usual rate and at ten times that, with rectifiers and their initialization where the present ones
+    saturate, die or start off scale, with inputs brought to unit scale, and at last with normalization inside. What
+    was prescribed for output, input and penalties stays part of each.
+
+    Args:
+        log: the run.
+        diagnosis: its diagnosis.
+        offered: the prescriptions for it.
+    """
+    found = [each for each in diagnosis.findings if each.severity != "info"]
+    if not found:
+        return ()
+    finding = found[0]
+    roots = tuple({each.knob: each for each in reversed(offered) if each.knob in _ROOTS}.values())
+    start, adam, fast = _start(log, finding), _adam(log, finding, _ADAM_RATES[0]), _adam(log, finding, _ADAM_RATES[1])
+    scaling = () if any(each.knob == "input_scaling" for each in roots) else _one(scaling_of(log, finding))
+    inside = _one(prescribe_normalization(log, finding))
+    changes = [
+        (*roots, *start, adam),
+        (*roots, *start, fast),
+        (*roots, *scaling, *start, adam),
+        (*roots, adam),
+        (*roots, *scaling, *start, *inside, adam),
+    ]
+    return tuple({"\n".join(each.code for each in change): change for change in changes}.values())
+
+
+def _start(log: RunLog, finding: Finding) -> Change:
+    """Rectifiers and weights that suit them, where the present ones do not suit."""
+    answers = (prescribe_bounded_growth, prescribe_awake, prescribe_non_saturating, prescribe_initializer)
+    return next((_one(made) for answer in answers if (made := answer(log, finding)) is not None), ())
+
+
+def _adam(log: RunLog, finding: Finding, rate: float) -> Prescription:
+    info = {"optimizer": {"class_name": "Adam", "config": {"learning_rate": rate}}}
+    present = inner_optimizer(log.info)
+    return Prescription(
+        knob="optimizer",
+        target=("optimizer",),
+        before=optimizer_code(log.info).removeprefix("keras.optimizers."),
+        after=optimizer_code(info).removeprefix("keras.optimizers."),
+        why=f"Adam's steps do not depend on the size of the gradient, as those of {present['class_name']} may.",
+        code=f"optimizer = {optimizer_code(info)}\nmodel.compile(optimizer=optimizer, loss=loss)",
+        finding=finding.rule,
+        evidence=finding.evidence[:1],
+        settings={"optimizer": "Adam", "learning_rate": rate},
+    )
+
+
+def _one(prescription: Prescription | None) -> Change:
+    return () if prescription is None else (prescription,)

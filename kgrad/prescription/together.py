@@ -1,0 +1,63 @@
+"""Several causes at once: the first answers to all of them as one prescription."""
+
+from collections.abc import Sequence
+
+from kgrad.diagnosis.diagnose import Diagnosis
+from kgrad.diagnosis.finding import at_least
+from kgrad.prescription.prescription import Prescription
+
+# Knobs that are turned elsewhere than in the model, or on the data.
+_ELSEWHERE = ("epochs", "learning_rate_schedule", "loss_scaling", "data_cleaning")
+# Knobs that set the same things of a layer: of two that name one layer only the first is taken.
+_ON_LAYERS = ("initializer", "activation", "normalization", "architecture", "regularization")
+_COMPILE = "model.compile("
+
+
+def together(offered: Sequence[Prescription], diagnosis: Diagnosis) -> Prescription | None:
+    """The first answer to each cause of medium or high severity, as one change; `None` for fewer than two.
+
+    None of them alone makes the run well: each cause is enough to keep it sick. What two answers would set
+    differently is left to the first of them.
+
+    Args:
+        offered: the prescriptions, the best first.
+        diagnosis: whose causes they answer; what another finding causes is no cause.
+    """
+    causes = {each.rule for each in diagnosis.findings if each.caused_by is None and at_least(each.severity, "medium")}
+    firsts = {each.finding: each for each in reversed(offered) if each.finding in causes}
+    parts: list[Prescription] = []
+    for each in offered:
+        if firsts.get(each.finding) is each and _fits(each, parts):
+            parts.append(each)
+    if len(parts) < 2:
+        return None
+    return Prescription(
+        knob="several",
+        target=tuple(dict.fromkeys(name for part in parts for name in part.target)),
+        before="; ".join(part.before for part in parts),
+        after="; ".join(part.after for part in parts),
+        why=f"{len(parts)} causes hold at once, and each is enough to keep the run sick: they are answered together.",
+        code=_code(parts),
+        finding=parts[0].finding,
+        evidence=tuple(seen for part in parts for seen in part.evidence[:1]),
+        settings={"parts": [part.to_dict() for part in parts]},
+    )
+
+
+def _fits(one: Prescription, parts: Sequence[Prescription]) -> bool:
+    """Whether it can be made beside the others, in code too: one optimizer, one change of each layer."""
+    if one.knob in _ELSEWHERE or one.target == ("fit",) or set(one.settings) <= {"targets"}:
+        return False
+    for other in parts:
+        both_on_layers = one.knob in _ON_LAYERS and other.knob in _ON_LAYERS
+        if both_on_layers and set(one.target) & set(other.target):
+            return False
+        if one.knob == other.knob or ("optimizer = " in one.code and "optimizer = " in other.code):
+            return False
+    return True
+
+
+def _code(parts: Sequence[Prescription]) -> str:
+    lines = [line for part in parts for line in part.code.splitlines()]
+    compiled = [line for line in lines if line.startswith(_COMPILE)]
+    return "\n".join([*(line for line in lines if not line.startswith(_COMPILE)), *compiled[:1]])

@@ -1,0 +1,280 @@
+"""The course of a treatment: training under watch, trials, and the next training."""
+
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kgrad import workflow
+from kgrad.capture.monitor import GradientMonitor
+from kgrad.diagnosis.finding import at_least
+from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.sound import sound_changes
+from kgrad.treatment.apply import apply
+from kgrad.treatment.attempts import NO_CHANGE, Change, attempt, changes_of, of_fit, ranked, words
+from kgrad.treatment.errors import TreatmentError
+from kgrad.treatment.measure import Measure, Score, is_better, same_loss
+from kgrad.treatment.treatment import Attempt, Round
+
+# Trials take this share of a plain training, each model and seed, and this many steps at least where it has them.
+_TRIAL_SHARE = 0.15
+_TRIAL_STEPS = 60
+_MOST_CHANGES = 6
+_MOST_ROUNDS = 8
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained on and how.
+
+    Attributes:
+        x: inputs or a dataset.
+        y: targets.
+        validation: `(x, y)` or a dataset, `None` for none.
+        arguments: the other arguments of `fit`.
+        batch_size: rows per batch, for arrays.
+        per_epoch: steps of an epoch.
+    """
+
+    x: Any
+    y: Any
+    validation: Any
+    arguments: dict[str, Any]
+    batch_size: int
+    per_epoch: int
+
+    def in_batches(self, size: int) -> "Data":
+        """The same with batches of another size."""
+        per_epoch = math.ceil(self.per_epoch * self.batch_size / size)
+        return replace(self, arguments={**self.arguments, "batch_size": size}, batch_size=size, per_epoch=per_epoch)
+
+    @property
+    def whole(self) -> int:
+        """Steps of a whole training."""
+        return int(self.arguments.get("epochs", 1)) * self.per_epoch
+
+
+@dataclass
+class State:
+    """The treatment in the making: the best model so far, and what was spent."""
+
+    budget: int
+    best: keras.Model
+    score: Score
+    changes: list[Prescription] = field(default_factory=list)
+    used: int = 0
+    rounds: list[Round] = field(default_factory=list)
+
+    @property
+    def left(self) -> int:
+        """Steps that may still be taken."""
+        return self.budget - self.used
+
+
+@dataclass
+class _Search:
+    """What there is to try on one model, and what is left of it."""
+
+    base: keras.Model
+    examination: workflow.Examination
+    stages: list[list[Change]]
+    queue: list[Change] = field(default_factory=list)
+
+
+class Course:
+    """One treatment from the first training to the last.
+
+    Args:
+        model: what was given; it is not touched.
+        data: what to train on.
+        measure: by what to judge.
+        state: what comes of it, filled while it runs.
+        seed: of weights and trial batches.
+        bar: called when steps were taken.
+    """
+
+    def __init__(
+        self, model: keras.Model, data: Data, measure: Measure, state: State, seed: int, bar: Callable[[], None]
+    ) -> None:
+        self._model, self._data, self._measure, self._state = model, data, measure, state
+        self._seed, self._bar = seed, bar
+
+    def run(self) -> bool:
+        """Treats; returns whether the best model is healthy."""
+        state, whole = self._state, self._data.whole
+        patient, change, arguments = self._copy(self._model), NO_CHANGE, self._data.arguments
+        healthy = cut = first_cut = False
+        search: _Search | None = None
+        while search is None or state.left >= whole:
+            examination, stopped, adopted = self._train(patient, change, arguments, "high")
+            if adopted and "batch_size" in arguments and arguments["batch_size"] != self._data.batch_size:
+                self._data = self._data.in_batches(int(arguments["batch_size"]))
+            if search is None or adopted:
+                findings = [each.severity for each in examination.diagnosis.findings]
+                healthy = not any(at_least(each, "medium") for each in findings)
+                well = not any(at_least(each, "low") for each in findings)
+                cut, first_cut = stopped, first_cut or (search is None and stopped)
+                search = _Search(patient, examination, _stages(examination))
+            if well or len(state.rounds) >= _MOST_ROUNDS:
+                break
+            chosen = self._next(search)
+            if chosen is None:
+                break
+            patient, change, arguments = chosen
+        return self._to_the_end(cut, first_cut, healthy)
+
+    def _to_the_end(self, cut: bool, first_cut: bool, healthy: bool) -> bool:
+        """What was stopped early gets its whole training: the best model, and the given one to compare it with."""
+        state, whole = self._state, self._data.whole
+        if cut and state.left >= whole:
+            self._train(self._copy(state.best), NO_CHANGE, self._data.arguments, None, "Trained on to the end.")
+        if first_cut and state.changes and state.left >= whole and state.rounds[0].loss is not None:
+            changes, state.changes = state.changes, []
+            _, _, adopted = self._train(
+                self._copy(self._model), NO_CHANGE, self._data.arguments, None, "The given model, trained to the end."
+            )
+            if not adopted:
+                state.changes = changes
+            return healthy and not adopted
+        return healthy
+
+    def _copy(self, model: keras.Model) -> keras.Model:
+        return apply(model, (), seed=self._seed, keep_weights=True)
+
+    def _train(
+        self, patient: keras.Model, change: Change, arguments: dict[str, Any], stop_on: str | None, reason: str = ""
+    ) -> tuple[workflow.Examination, bool, bool]:
+        """One training under watch, told as a round: the run, whether it was stopped, whether its model is kept."""
+        examination, steps, stopped = _watched(patient, self._data, arguments, stop_on)
+        self._state.used += steps
+        score = self._measure.of(patient)
+        adopted = self._adopt(patient, score, change)
+        self._state.rounds.append(replace(_round(examination, steps, score, adopted), reason=reason))
+        self._bar()
+        return examination, stopped, adopted
+
+    def _adopt(self, patient: keras.Model, score: Score, change: Change) -> bool:
+        """Makes the model the best one where it is better, or as good for the first."""
+        state = self._state
+        same = same_loss(self._model, patient) and same_loss(self._model, state.best)
+        rows = self._measure.rows
+        first = not state.rounds and not is_better(state.score, score, same, rows)
+        if not first and not is_better(score, state.score, same, rows):
+            return False
+        state.best, state.score = patient, score
+        state.changes += change
+        return True
+
+    def _next(self, search: _Search) -> tuple[keras.Model, Change, dict[str, Any]] | None:
+        """The next model to train, what was changed in it and how to train it; `None` where nothing is left."""
+        while not search.queue and search.stages:
+            changes = search.stages.pop(0)
+            if of_fit(changes[0][0]):
+                return self._refitted(search.base, changes[0])
+            search.queue = self._tried(search.base, changes)
+        if not search.queue:
+            if not self._state.rounds[-1].reason:
+                self._tell(reason="Nothing is left to try.")
+            return None
+        change = search.queue.pop(0)
+        self._tell(kept=words(change))
+        return apply(search.base, change, seed=self._seed, x=self._data.x), change, self._data.arguments
+
+    def _refitted(self, base: keras.Model, change: Change) -> tuple[keras.Model, Change, dict[str, Any]]:
+        """The same model, trained on for the epochs that are prescribed or the budget holds, or in other batches."""
+        arguments, settings = self._data.arguments, change[0].settings
+        if "batch_size" in settings:
+            self._tell(kept=words(change), reason="Another batch size is an argument of fit: tried in a whole one.")
+            fresh = apply(base, NO_CHANGE, seed=self._seed)
+            return fresh, change, {**arguments, "batch_size": settings["batch_size"]}
+        planned = int(arguments.get("epochs", 1))
+        epochs = max(min(int(settings["epochs"]) - planned, self._state.left // self._data.per_epoch), 1)
+        watched = "loss" if self._data.validation is None else "val_loss"
+        stop = keras.callbacks.EarlyStopping(watched, patience=max(10, epochs // 10), restore_best_weights=True)
+        callbacks = [*(arguments.get("callbacks") or ()), stop]
+        self._tell(kept=words(change), reason="It was learning still: trained on.")
+        return self._copy(base), change, {**arguments, "epochs": epochs, "callbacks": callbacks}
+
+    def _tried(self, base: keras.Model, changes: list[Change]) -> list[Change]:
+        """Tries the changes in short trainings; those that may go on to a whole one, the most promising first."""
+        state, whole = self._state, self._data.whole
+        share = max(round(_TRIAL_SHARE * whole), min(whole, _TRIAL_STEPS))
+        # The trials take at most what leaves room for a whole training afterwards.
+        steps = min(share, (state.left - whole) // (len(changes) + 7))
+        if steps < 1:
+            self._tell(reason="The budget is spent.")
+            return []
+        before = state.used
+
+        def advance(taken: int) -> None:
+            state.used += taken
+
+        data = (self._data.x, self._data.y)
+        attempts = attempt(base, changes, data, self._measure, steps, self._data.batch_size, self._seed, advance)
+        places, reason = ranked(attempts)
+        self._tell(attempts=tuple(attempts), trial_steps=state.used - before, reason=reason)
+        self._bar()
+        return [changes[place] for place in places]
+
+    def _tell(
+        self,
+        attempts: tuple[Attempt, ...] = (),
+        trial_steps: int = 0,
+        kept: tuple[str, ...] = (),
+        reason: str = "",
+    ) -> None:
+        """Adds to the story of the last round."""
+        last = self._state.rounds[-1]
+        self._state.rounds[-1] = replace(
+            last,
+            attempts=(*last.attempts, *attempts),
+            trial_steps=last.trial_steps + trial_steps,
+            kept=kept or last.kept,
+            reason=reason or last.reason,
+        )
+
+
+def _stages(examination: workflow.Examination) -> list[list[Change]]:
+    """What to try, in this order: a longer training where that comes first, the prescriptions, sound practice."""
+    offered = examination.prescriptions
+    in_fit: list[list[Change]] = [[(each,)] for each in offered if of_fit(each)]
+    prescribed = changes_of(offered, _MOST_CHANGES)
+    known = {words(each) for each in prescribed}
+    sound = [
+        each for each in sound_changes(examination.log, examination.diagnosis, offered) if words(each) not in known
+    ]
+    first = bool(offered) and of_fit(offered[0])
+    stages = [*in_fit, prescribed, sound] if first else [prescribed, *in_fit, sound]
+    return [each for each in stages if each]
+
+
+def _watched(
+    model: keras.Model, data: Data, arguments: dict[str, Any], stop_on: str | None
+) -> tuple[workflow.Examination, int, bool]:
+    """Trains the model, up to the first disease of that severity at most: the run, its steps, whether it stopped."""
+    with tempfile.TemporaryDirectory() as folder:
+        monitor = GradientMonitor(Path(folder) / "run", report=False, verbose=0, stop_on=stop_on, strict=True)
+        callbacks = [*(arguments.get("callbacks") or ()), monitor]
+        settings = {"verbose": 0, **arguments, "callbacks": callbacks, "validation_data": data.validation}
+        before = int(model.optimizer.iterations)
+        model.fit(data.x, data.y, **settings)
+        examination = monitor.examination
+    if examination is None:
+        raise TreatmentError("The training left no run to examine.")
+    return examination, int(model.optimizer.iterations) - before, monitor.stopped_step > 0
+
+
+def _round(examination: workflow.Examination, steps: int, score: Score, adopted: bool) -> Round:
+    findings = [each for each in examination.diagnosis.findings if each.severity != "info"]
+    return Round(
+        examination.diagnosis.verdict,
+        tuple((each.rule, each.severity, each.summary) for each in findings),
+        steps,
+        score.loss,
+        score.accuracy,
+        adopted,
+    )

@@ -1,0 +1,87 @@
+"""What a constant answer gets, against the best constant found by search over the same targets."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from kgrad.diagnosis.skill import constant_answer, skill
+
+from .rules.test_unscaled_inputs import PIXELS, case
+
+RANDOM = np.random.default_rng(4)
+RARE = (RANDOM.random((240, 1)) < 0.1).astype(float)
+SEVERAL = (RANDOM.random((240, 5)) < np.linspace(0.05, 0.6, 5)).astype(float)
+VALUES = RANDOM.normal([3.0, -1.0], [2.0, 0.5], (240, 2))
+ONE_HOT = np.eye(3)[RANDOM.choice(3, 240, p=[0.8, 0.15, 0.05])]
+
+
+def crossed(answer, targets):
+    p = 1 / (1 + np.exp(-answer))
+    return -(targets * np.log(p) + (1 - targets) * np.log(1 - p)).mean()
+
+
+def classed(answer, targets):
+    return -(targets * (answer - np.log(np.exp(answer).sum()))).sum(axis=1).mean()
+
+
+def squared(answer, targets):
+    return ((targets - answer) ** 2).mean()
+
+
+def absolute(answer, targets):
+    return np.abs(targets - answer).mean()
+
+
+@pytest.mark.parametrize(
+    ("name", "targets", "loss"),
+    [
+        ("binary_crossentropy", RARE, crossed),
+        ("binary_crossentropy", SEVERAL, crossed),
+        ("binary_crossentropy", ONE_HOT, crossed),
+        ("categorical_crossentropy", ONE_HOT, classed),
+        ("mse", VALUES, squared),
+        ("mae", VALUES, absolute),
+    ],
+)
+def test_no_constant_answer_is_better(name, targets, loss):
+    units = targets.shape[1]
+    start = np.zeros(units) if loss in (crossed, classed) else targets.mean(axis=0)
+    best = minimize(loss, start, args=(targets,), method="Nelder-Mead", options={"maxiter": 4000}).fun
+    log = case(np.ones((240, 2)), targets=targets, loss=name, units=units)
+    assert constant_answer(log) == pytest.approx(best, rel=0.02)
+
+
+def test_class_numbers_count_as_their_rows_of_one_do():
+    sparse = case(np.ones((240, 2)), targets=ONE_HOT.argmax(axis=1), loss="sparse_categorical_crossentropy")
+    dense = case(np.ones((240, 2)), targets=ONE_HOT, loss="categorical_crossentropy")
+    assert constant_answer(sparse) == pytest.approx(constant_answer(dense))
+    assert constant_answer(sparse) < 0.7 * np.log(3)
+
+
+def test_rows_too_few_to_tell_the_shares_of_the_classes_count_them_as_equal():
+    few = case(np.ones((20, 2)), targets=np.zeros(20, int), loss="sparse_categorical_crossentropy")
+    assert constant_answer(few) == pytest.approx(np.log(3))
+
+
+def test_targets_that_are_no_probabilities_have_no_known_answer():
+    signs = case(np.ones((64, 2)), targets=np.sign(VALUES[:64, :1]), loss="binary_crossentropy", units=1)
+    assert constant_answer(signs) is None
+
+
+def test_skill_is_measured_from_the_constant_answer():
+    assert constant_answer(case(PIXELS)) == pytest.approx(np.log(3))
+    assert skill(case(PIXELS, curve=np.full(100, np.log(3) / 4))) == pytest.approx(0.75)
+    assert skill(case(PIXELS, loss="my_own_loss")) is None
+
+
+@pytest.mark.parametrize("weights", [1e-4, [1e-4], {"dense_1": 1e-4}])
+def test_a_weight_on_the_loss_changes_no_skill(weights):
+    log = case(PIXELS, curve=np.full(100, 1e-4 * np.log(3) / 4))
+    assert skill(replace(log, info={**log.info, "loss_weights": weights})) == pytest.approx(0.75)
+
+
+def test_the_size_of_a_summed_loss_is_not_known():
+    summed = {"class_name": "SparseCategoricalCrossentropy", "config": {"reduction": "sum"}}
+    assert skill(case(PIXELS, loss=summed)) is None

@@ -1,0 +1,176 @@
+"""Knobs that choose between answers, several answers at once, and what is tried when none helps."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import kgrad
+from kgrad.diagnosis.finding import Finding
+from kgrad.log.batch import BatchFacts
+from kgrad.log.structure import Layer, Variable
+from kgrad.prescription import prescribe
+from kgrad.prescription.activation import born_dead, rectifier
+from kgrad.prescription.sound import sound_changes
+
+from ..diagnosis.rules.cases import deep
+from .test_knobs import LABELS, VALUES, named, runs_as_pasted
+
+
+def wide(log, units):
+    layers = tuple(replace(layer, units=units) for layer in log.structure.layers)
+    return replace(log, structure=replace(log.structure, layers=layers))
+
+
+def test_relu_is_not_prescribed_where_it_is_born_dead():
+    narrow = deep(layers=9, activation="sigmoid")  # eight hidden layers of four units
+    assert born_dead(narrow) == pytest.approx(1 - (1 - 2**-4) ** 8)
+    assert (rectifier(narrow), rectifier(wide(narrow, 64))) == ("elu", "relu")
+    first = named("vanishing-gradient", narrow)[0]
+    assert (first.knob, first.settings["activation"]) == ("activation", "elu")
+    assert named("vanishing-gradient", wide(narrow, 64))[0].settings["activation"] == "relu"
+
+
+def test_a_narrow_relu_stack_gets_another_activation_and_a_wide_one_does_not():
+    narrow = deep(layers=9, activation="relu", weight_norm=np.full((200, 18), 1e-3))
+    assert named("poor-initialization", narrow)[0].knob == "activation"
+    assert named("poor-initialization", wide(narrow, 64))[0].knob == "initializer"
+
+
+def test_units_that_a_large_step_killed_get_smaller_steps_first():
+    log = deep(weight_norm=np.ones((200, 16)), update_norm=np.full((200, 16), 0.5))
+    finding = {"layers": ("dense_1",)}
+    offered = named("dead-units", wide(log, 64), **finding)
+    assert [each.knob for each in offered] == ["learning_rate", "activation"]
+    calm = deep(weight_norm=np.ones((200, 16)), update_norm=np.full((200, 16), 5e-3))
+    assert [each.knob for each in named("dead-units", wide(calm, 64), **finding)] == ["activation", "learning_rate"]
+
+
+def scaled(log, x, y=LABELS, **info):
+    facts = BatchFacts.of("given", {"": x}, {"": y}).to_dict()
+    return replace(log, info={**log.info, **info, "batch": facts})
+
+
+def test_flat_pixels_share_one_scale_and_a_rate_made_for_raw_inputs_is_raised():
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 100)).astype("float32")
+    optimizer = {"class_name": "SGD", "config": {"learning_rate": 1e-6}}
+    log = scaled(deep(), pixels, optimizer=optimizer)
+    (offered,) = named("unscaled-inputs", log, fix={"layer": "Normalization"})
+    assert offered.settings["layer"] == "Rescaling"
+    assert offered.settings["learning_rate"] == pytest.approx(0.01)
+    assert "learning_rate=0.01" in offered.code
+    adam = {"class_name": "Adam", "config": {"learning_rate": 1e-6}}
+    (offered,) = named("unscaled-inputs", scaled(log, pixels, optimizer=adam), fix={"layer": "Normalization"})
+    assert "learning_rate" not in offered.settings
+
+
+def test_inputs_and_targets_that_are_both_far_off_are_scaled_together():
+    log = scaled(deep(), 100 * VALUES, (1e4 * VALUES[:, :4]).astype("float32"))
+    log = replace(log, info={**log.info, "loss": "mean_squared_error"})
+    (offered,) = named("unscaled-inputs", log, fix={"layer": "Normalization"})
+    assert offered.settings["targets"] == "standardise"
+    assert offered.settings["std"] == pytest.approx(1e4, rel=0.2)
+
+
+def test_a_few_updates_an_epoch_are_made_more_by_smaller_batches():
+    x = np.zeros((200, 3))
+    log = scaled(deep(), x, np.zeros(200), fit={"epochs": 5, "steps_per_epoch": 2})
+    first = named("slow-convergence", log, path=0.1)[0]
+    assert first.settings == {"batch_size": 32}
+    assert "200 rows" in first.before
+    many = scaled(deep(), x, np.zeros(200), fit={"epochs": 5, "steps_per_epoch": 50})
+    assert named("slow-convergence", many, path=0.1)[0].knob == "epochs"
+
+
+def two_causes(second_severity="high"):
+    fix = {"activation": "softmax", "loss": "sparse_categorical_crossentropy"}
+    details = {"output": "dense_7", "activation": "linear", "loss": "mse", "fix": fix}
+    findings = (
+        Finding("vanishing-gradient", "high", "it vanishes."),
+        Finding("output-loss-mismatch", second_severity, "it does not fit.", details=details),
+    )
+    log = deep(activation="sigmoid")
+    outcomes = tuple(kgrad.diagnosis.Outcome(each.rule, "found", finding=each) for each in findings)
+    diagnosis = replace(kgrad.diagnose(log), outcomes=outcomes)
+    return log, diagnosis
+
+
+def test_several_causes_are_answered_together_first():
+    offered = prescribe(*two_causes())
+    assert offered[0].knob == "several"
+    assert [part["knob"] for part in offered[0].settings["parts"]] == ["activation", "output"]
+    assert offered[0].code.count("model.compile(") == 1
+    assert {each.knob for each in offered[1:]} >= {"activation", "output"}
+    runs_as_pasted(offered[0])
+
+
+def test_a_note_is_no_second_cause():
+    assert prescribe(*two_causes("low"))[0].knob == "activation"
+
+
+def test_sound_practice_keeps_the_exact_answers_and_adds_to_them():
+    log, diagnosis = two_causes()
+    changes = sound_changes(log, diagnosis, prescribe(log, diagnosis))
+    assert len(changes) >= 3
+    for change in changes:
+        assert change[0].knob == "output"
+        assert change[-1].settings["optimizer"] == "Adam"
+    assert {change[-1].settings["learning_rate"] for change in changes} == {1e-3, 1e-2}
+    assert sound_changes(log, replace(diagnosis, outcomes=()), ()) == ()
+
+
+def test_every_other_knob_runs_as_pasted():
+    chain = deep(layers=12, activation="tanh")
+    offered = named("vanishing-gradient", chain)
+    fewer = next(each for each in offered if "remove" in each.settings)
+    assert len(fewer.settings["remove"]) == 8
+    orthogonal = next(each for each in offered if "Orthogonal" in each.after)
+    runs_as_pasted(orthogonal)
+    selu = next(each for each in offered if "selu" in each.after)
+    assert "lecun_normal" in selu.after
+    runs_as_pasted(selu)
+    (push,) = [each for each in named("saddle-point", chain) if "perturbation" in each.settings]
+    runs_as_pasted(push)
+    log = replace(chain, info={**chain.info, "fit": {"epochs": 5, "steps_per_epoch": 40}})
+    details = {"kind": "overshoot", "learning_rate": 0.01, "suggested": 1e-3}
+    (warm,) = [each for each in named("learning-rate-too-high", log, **details) if "cosine" in each.after]
+    rate = runs_as_pasted(warm)["optimizer"].learning_rate
+    assert float(rate) == pytest.approx(0.0)
+
+
+def test_recurrent_layers_get_a_bounded_state_and_an_open_forget_gate():
+    log = deep(layers=2)
+    config = {"units": 8, "unit_forget_bias": False}
+    recurrent = Layer("rnn", "LSTM", 0, "relu", 8, config=config)
+    variables = (Variable("rnn/kernel", "rnn", "kernel", (4, 32)), *log.structure.variables[1:])
+    structure = replace(log.structure, layers=(recurrent, *log.structure.layers[1:]), variables=variables)
+    log = replace(log, structure=structure)
+    bounded = next(each for each in named("exploding-gradient", log) if each.knob == "activation")
+    assert bounded.settings["activation"] == "tanh"
+    runs_as_pasted(bounded)
+    opened = next(each for each in named("vanishing-gradient", log) if "unit_forget_bias" in each.after)
+    assert "unit_forget_bias=True" in opened.code
+    runs_as_pasted(opened)
+
+
+def test_clipping_of_all_variables_together_and_inside_a_loss_scale():
+    norms = np.linspace(0.5, 1.5, 200)
+    optimizer = {
+        "class_name": "LossScaleOptimizer",
+        "config": {
+            "initial_scale": 1024.0,
+            "inner_optimizer": {"class_name": "SGD", "config": {"learning_rate": 0.01}},
+        },
+    }
+    log = deep(gradient_norm=np.tile(norms[:, None], (1, 16)), global_norm=4 * norms)
+    log = replace(log, info={**log.info, "optimizer": optimizer})
+    phases = (kgrad.diagnosis.Phase("healthy", 0, 199),)
+    finding = Finding("exploding-gradient", "high", "it explodes.", first_step=100, last_step=199)
+    outcomes = (kgrad.diagnosis.Outcome("exploding-gradient", "found", finding=finding),)
+    offered = prescribe(log, replace(kgrad.diagnose(log), phases=phases, outcomes=outcomes))
+    together = next(each for each in offered if "global_clipnorm" in each.settings)
+    assert together.settings["global_clipnorm"] == pytest.approx(5.6)
+    made = runs_as_pasted(together)["optimizer"]
+    assert type(made).__name__ == "LossScaleOptimizer"
+    assert made.inner_optimizer.global_clipnorm == pytest.approx(5.6)
+    assert made.initial_scale == 1024
