@@ -155,7 +155,7 @@ def stops_at(by_depth: dict[int, list[float]]) -> str:
 
 
 def pairs(found: dict[Setting, float]) -> Iterable[str]:
-    """Which initializer and which clipnorm is better: sign tests over pairs of one depth and seed, corrected for all."""
+    """Which initializer and which clipnorm is better: sign tests over pairs of a depth and a seed, all corrected."""
     values = {factor: list(dict.fromkeys(getattr(setting, factor) for setting in found)) for factor in FACTORS}
     activations = list(dict.fromkeys(setting.activation for setting in found))
     choices = [(factor, *two) for factor in FACTORS for two in itertools.combinations(values[factor], 2)]
