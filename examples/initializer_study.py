@@ -1,6 +1,6 @@
 """At which depth do networks stop training? Activation x initializer x depth x clipnorm x seed on real digits.
 
-uv run python examples/initializer_study.py --quick    # 240 trainings: ten minutes on two cores
+uv run python examples/initializer_study.py --quick    # 240 trainings: ten minutes on two idle cores
 uv run python examples/initializer_study.py            # 1,080 trainings
 
 Every training leaves a run folder; a study that was broken off goes on where it stood. At the end all of them are
@@ -27,11 +27,14 @@ from rich.table import Table
 from scipy.stats import binomtest
 
 import kgrad
+from kgrad.comparison.settings import in_words
 from kgrad.errors import RunFolderError
 
 UNITS, EPOCHS, BATCH, RATE, JUDGED = 64, 10, 64, 0.05, 450
 # "It trains": a one-sided binomial test against a network that always names the commonest digit, at this level.
 LEVEL = 0.001
+# What is chosen of a network, beside its depth.
+FACTORS = ("initializer", "clipnorm")
 
 
 @dataclass(frozen=True)
@@ -152,21 +155,27 @@ def stops_at(by_depth: dict[int, list[float]]) -> str:
 
 
 def pairs(found: dict[Setting, float]) -> Iterable[str]:
-    """Which initializer is better, over pairs that share all else: a sign test, times the number of tests."""
+    """Which initializer and which clipnorm is better: sign tests over pairs of a depth and a seed, all corrected."""
+    values = {factor: list(dict.fromkeys(getattr(setting, factor) for setting in found)) for factor in FACTORS}
     activations = list(dict.fromkeys(setting.activation for setting in found))
-    initializers = list(dict.fromkeys(setting.initializer for setting in found))
-    tests = list(itertools.product(activations, itertools.combinations(initializers, 2)))
-    for activation, (one, other) in tests:
-        differences = [
-            share - found[Setting(activation, other, setting.depth, setting.clipnorm, setting.seed)]
-            for setting, share in found.items()
-            if (setting.activation, setting.initializer) == (activation, one)
-        ]
+    choices = [(factor, *two) for factor in FACTORS for two in itertools.combinations(values[factor], 2)]
+    for activation, (factor, one, other) in itertools.product(activations, choices):
+        first, second = (means(found, activation, factor, value) for value in (one, other))
+        differences = [share - second[pair] for pair, share in first.items()]
         wins, losses = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
-        p = min(1.0, binomtest(wins, wins + losses).pvalue * len(tests)) if wins + losses else 1.0
-        better = one if wins > losses else other
-        says = f"{better} is better (p = {p:.2g})" if p < 0.05 else f"no difference shown (p = {p:.2g})"
-        yield f"{activation}, {one} against {other}: {wins} pairs to {losses}; {says}"
+        p = binomtest(wins, wins + losses).pvalue * len(choices) * len(activations) if wins + losses else 1.0
+        one, other = (in_words(factor, value) for value in (one, other))
+        says = f"{one if wins > losses else other} is better" if p < 0.05 else "no difference shown"
+        yield f"{activation}, {one} against {other}: {wins} pairs to {losses}; {says} (p = {min(p, 1):.2g})"
+
+
+def means(found: dict[Setting, float], activation: str, factor: str, value: str | float | None) -> dict[tuple, float]:
+    """Accuracy by depth and seed, averaged over the rest: trainings from one seed are too alike to count each."""
+    shares = defaultdict(list)
+    for setting, share in found.items():
+        if setting.activation == activation and getattr(setting, factor) == value:
+            shares[setting.depth, setting.seed].append(share)
+    return {pair: sum(each) / len(each) for pair, each in shares.items()}
 
 
 def main() -> None:

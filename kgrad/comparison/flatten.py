@@ -24,8 +24,8 @@ _NAMES = ("seed", "name")
 def settings_of(info: Mapping[str, Any], structure: Structure) -> dict[str, Setting]:
     """The settings of a run by name, seeds left out.
 
-    `initializer`, `activation` and `width` are those of the hidden layers with a kernel, values that differ
-    between layers joined in order; what else a layer is configured with goes by `"Dropout.rate"` and the like.
+    `depth` counts the hidden layers with a kernel; `initializer`, `activation` and `width` are theirs, values that
+    differ between layers joined in order; what else a layer is configured with goes by `"Dropout.rate"` and the like.
     A tag keeps its name, or gets `tag.` before it where a setting of that name says something else.
 
     Args:
@@ -37,8 +37,16 @@ def settings_of(info: Mapping[str, Any], structure: Structure) -> dict[str, Sett
     for name, value in _walk(info.get("tags") or {}):
         if name.lower() in _IDENTITIES or _IS_SEED.match(name.lower()):
             continue
-        found[name if found.get(name, value) == value else f"tag.{name}"] = value
+        if name not in found:
+            found[name] = value
+        elif not _says(found[name], value):
+            found[f"tag.{name}"] = value
     return found
+
+
+def _says(setting: Setting, tag: Setting) -> bool:
+    """Whether a tag says what the run says of itself: `random_normal` for `random_normal(stddev=0.05)`."""
+    return setting == tag or (isinstance(setting, str) and setting.split("(")[0] == tag)
 
 
 def seed_of(info: Mapping[str, Any]) -> Setting:
@@ -75,7 +83,7 @@ def _model(structure: Structure) -> dict[str, Setting]:
     biases = [v for v in structure.variables if v.role == "bias" and v.layer in hidden and v.initializer]
     last = [kernel for kernel in kernels if kernel.layer not in hidden]
     return {
-        "depth": len(owners),
+        "depth": max(len(owners) - 1, 0),
         "width": _join(dict.fromkeys(layers[name].units for name in hidden)),
         "activation": _join(dict.fromkeys(structure.effective_activation(name) for name in hidden)),
         "initializer": _join(dict.fromkeys(_plain(kernel.initializer) for kernel in inner)),

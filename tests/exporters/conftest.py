@@ -50,7 +50,15 @@ def full_log(steps: int = 30, status: str = "finished") -> RunLog:
             "mean": np.array([0.1, 0.2, 0.3, 0.4]),
             "dead_fraction": np.array([np.nan, np.nan, 0.25, np.nan]),
         },
-        "curvature": {"step": np.array([20]), "smallest": np.array([-1.0]), "largest": np.array([9.0])},
+        "curvature": {
+            "step": np.array([20]),
+            "smallest": np.array([-1.0]),
+            "smallest_error": np.array([0.1]),
+            "largest": np.array([9.0]),
+            "largest_error": np.array([0.1]),
+            "gradient_norm": np.array([0.5]),
+            "products": np.array([20]),
+        },
     }
     epochs = {
         "epoch": np.arange(3.0),
