@@ -286,7 +286,7 @@ def is_cured(result: JsonDict, way: str, same_steps: bool = False) -> bool:
         return False
     if same_steps and repair["published"] and after.get("tried"):
         taken = after["steps"] / after["tried"]
-        reached = [each for each in repair["curve"] if each["steps"] <= taken]
+        reached = [each for each in repair.get("curve", ()) if each["steps"] <= taken]
         repair = {**repair, **reached[-1]} if reached and taken < repair["steps"] else repair
     return is_as_well(after, repair, sick)
 
