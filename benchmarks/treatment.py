@@ -43,6 +43,8 @@ from kgrad.prescription import Prescription
 from kgrad.workflow import Examination, examine
 
 MARGIN = 0.05
+# How often the repair is measured on its way.
+CURVE = 30
 # What a repair may change about the data: how examples are brought to the model.
 PREPROCESSING = (
     *("raw", "standardise", "reshape", "flat", "x_scale", "x_shift"),
@@ -94,6 +96,8 @@ class Patient:
 
         The corpus gives some repairs more rows or less noise than their case; that is no part of a repair.
         """
+        import keras
+
         from kgrad.treatment.batches import measured
         from kgrad.treatment.measure import Measure, same_loss
 
@@ -104,12 +108,20 @@ class Patient:
         own = {key: value for key, value in fix["data"].items() if key in PREPROCESSING}
         theirs = {key: value for key, value in self.case["data"].items() if key not in PREPROCESSING}
         built = self._build({**fix, "data": {**theirs, **own}}, self.seed)
-        built.model.fit(built.x, built.y, **{**built.fit, "verbose": 0})
-        steps = int(built.model.optimizer.iterations)
-        score = Measure(built.model, measured(built.x_val, built.y_val, 256)).of(built.model)
+        measure, curve = Measure(built.model, measured(built.x_val, built.y_val, 256)), []
+        every = max(1, built.fit["epochs"] // CURVE)
+
+        def look(epoch: int, _: Any) -> None:
+            if epoch % every == 0:
+                taken = int(built.model.optimizer.iterations)
+                curve.append({"steps": taken, **scored(measure.of(built.model))})
+
+        watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: look(epoch, logs))
+        built.model.fit(built.x, built.y, **{**built.fit, "verbose": 0, "callbacks": [watch]})
+        steps, score = int(built.model.optimizer.iterations), measure.of(built.model)
         same = same_loss(self.start, built.model) and np.shape(built.y_val) == np.shape(self.built.y_val)
         same = bool(same and np.allclose(built.y_val, self.built.y_val))
-        return {"published": True, **scored(score), "steps": steps, "same_loss": same}
+        return {"published": True, **scored(score), "steps": steps, "same_loss": same, "curve": curve}
 
     def sick(self) -> JsonDict:
         """The training of the case as it is; its run folder stays, so that it can be prescribed for anew."""
@@ -264,12 +276,19 @@ def result_of(folder: Path) -> JsonDict | None:
     }
 
 
-def is_cured(result: JsonDict, way: str) -> bool:
-    """Whether the case is as well as the published repair makes it, and its first cause gone."""
-    after, sick = result["ways"].get(way) or {}, result["sick"]
+def is_cured(result: JsonDict, way: str, same_steps: bool = False) -> bool:
+    """Whether the case is as well as the published repair makes it, and its first cause gone.
+
+    With `same_steps` the repair is taken as it was after as many steps as the way's own training took.
+    """
+    after, sick, repair = result["ways"].get(way) or {}, result["sick"], result["repair"]
     if not sick["causes"] or "causes" not in after or sick["causes"][0] in after["causes"]:
         return False
-    return is_as_well(after, result["repair"], sick)
+    if same_steps and repair["published"] and after.get("tried"):
+        taken = after["steps"] / after["tried"]
+        reached = [each for each in repair.get("curve", ()) if each["steps"] <= taken]
+        repair = {**repair, **reached[-1]} if reached and taken < repair["steps"] else repair
+    return is_as_well(after, repair, sick)
 
 
 def is_as_well(after: JsonDict, repair: JsonDict, sick: JsonDict) -> bool:
@@ -324,13 +343,16 @@ def _table(title: str, rows: list[JsonDict]) -> None:
     if not rows:
         return
     print(f"\n## {len(rows)} sick trainings {title}\n")
-    print("| way | cured | extra steps, in plain trainings (median) |\n|---|---|---|")
+    print(
+        "| way | cured | cured, the repair at as many steps | steps, in plain trainings (median) |\n|---|---|---|---|"
+    )
     for way in WAYS:
         done = [each for each in rows if each["ways"][way]]
         if done:
             cured = [is_cured(each, way) for each in done]
+            alike = [is_cured(each, way, same_steps=way != "treat") for each in done]
             extra = [each["ways"][way]["steps"] / max(each["sick"]["steps"], 1) for each in done]
-            print(f"| {way} | {sum(cured)} of {len(cured)} ({100 * np.mean(cured):.0f} %) | {np.median(extra):.1f} |")
+            print(f"| {way} | {_share(cured)} | {_share(alike)} | {np.median(extra):.1f} |")
     print(
         "\n| case | seed | first cause | sick | repair | " + " | ".join(WAYS) + " |\n" + "|---" * (5 + len(WAYS)) + "|"
     )
@@ -341,11 +363,16 @@ def _table(title: str, rows: list[JsonDict]) -> None:
         print(f"| {' | '.join([each['case']['id'], str(each['seed']), cause, _value(each['sick']), repair, *cells])} |")
 
 
+def _share(hits: list[bool]) -> str:
+    return f"{sum(hits)} of {len(hits)} ({100 * np.mean(hits):.0f} %)"
+
+
 def _cell(result: JsonDict, way: str) -> str:
     after = result["ways"][way]
     if not after:
         return ""
-    return f"{'cured' if is_cured(result, way) else 'no'} {_value(after)}".strip()
+    alike = "at as many steps" if is_cured(result, way, same_steps=way != "treat") else "no"
+    return f"{'cured' if is_cured(result, way) else alike} {_value(after)}".strip()
 
 
 def _value(score: JsonDict) -> str:

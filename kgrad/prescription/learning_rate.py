@@ -170,7 +170,7 @@ def prescribe_warm_up(log: RunLog, finding: Finding) -> Prescription | None:
     fit = log.info.get("fit") or {}
     present = inner_optimizer(log.info)["config"].get("learning_rate")
     steps = int(fit.get("epochs") or 0) * int(fit.get("steps_per_epoch") or 0)
-    if finding.details.get("kind") != "overshoot" or not steps or not isinstance(present, (int, float)):
+    if finding.details.get("kind") != "overshoot" or not steps or not isinstance(present, (int, float)) or present <= 0:
         return None
     warm = max(steps // 10, 1)
     return Prescription(

@@ -37,7 +37,7 @@ from kgrad.prescription.optimizer import prescribe_momentum, prescribe_optimizer
 from kgrad.prescription.output import prescribe_output
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.regularization import prescribe_regularization
-from kgrad.prescription.together import together
+from kgrad.prescription.together import hides_harm, together
 
 Knob = Callable[[RunLog, Finding, Diagnosis], Prescription | None]
 
@@ -117,7 +117,8 @@ def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
     offered: list[Prescription] = []
     for finding in diagnosis.findings:
         answered = {prescription.finding for prescription in offered}
-        if finding.severity == "info" or finding.caused_by in answered:
+        noted = finding.severity == "info" and not hides_harm(finding, diagnosis)
+        if noted or finding.caused_by in answered:
             continue
         kind = f"{finding.rule}:{finding.details.get('kind')}"
         answers = (knob(log, finding, diagnosis) for knob in KNOBS.get(kind, KNOBS.get(finding.rule, ())))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kgrad.diagnosis.diagnose import Diagnosis
-from kgrad.diagnosis.finding import at_least
+from kgrad.diagnosis.finding import Finding, at_least
 from kgrad.prescription.prescription import Prescription
 
 # Knobs that are turned elsewhere than in the model, or on the data.
@@ -23,7 +23,11 @@ def together(offered: Sequence[Prescription], diagnosis: Diagnosis) -> Prescript
         offered: the prescriptions, the best first.
         diagnosis: whose causes they answer; what another finding causes is no cause.
     """
-    causes = {each.rule for each in diagnosis.findings if each.caused_by is None and at_least(each.severity, "medium")}
+    causes = {
+        each.rule
+        for each in diagnosis.findings
+        if each.caused_by is None and (at_least(each.severity, "medium") or hides_harm(each, diagnosis))
+    }
     firsts = {each.finding: each for each in reversed(offered) if each.finding in causes}
     parts: list[Prescription] = []
     for each in offered:
@@ -42,6 +46,17 @@ def together(offered: Sequence[Prescription], diagnosis: Diagnosis) -> Prescript
         evidence=tuple(seen for part in parts for seen in part.evidence[:1]),
         settings={"parts": [part.to_dict() for part in parts]},
     )
+
+
+def hides_harm(finding: Finding, diagnosis: Diagnosis) -> bool:
+    """Whether a note may be a disease: how grave a finding is follows the loss, and the loss itself is the wrong one.
+
+    Only what is nobody's symptom counts, such as gradients that the activations alone make vanish.
+    """
+    wrong = any(
+        each.rule == "output-loss-mismatch" and at_least(each.severity, "medium") for each in diagnosis.findings
+    )
+    return wrong and finding.severity == "info" and bool(finding.details.get("root"))
 
 
 def _fits(one: Prescription, parts: Sequence[Prescription]) -> bool:

@@ -1,78 +1,30 @@
 """The course of a treatment: training under watch, trials, and the next training."""
 
-import math
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import keras
 
 from kgrad import workflow
-from kgrad.capture.monitor import GradientMonitor
 from kgrad.diagnosis.finding import at_least
-from kgrad.prescription.prescription import Prescription
+from kgrad.diagnosis.signals import late_fall
 from kgrad.prescription.sound import sound_changes
 from kgrad.treatment.apply import apply
 from kgrad.treatment.attempts import NO_CHANGE, Change, attempt, changes_of, of_fit, ranked, words
-from kgrad.treatment.errors import TreatmentError
 from kgrad.treatment.measure import Measure, Score, is_better, same_loss
-from kgrad.treatment.treatment import Attempt, Round
+from kgrad.treatment.treatment import Attempt
+from kgrad.treatment.watch import Data, State, round_of, watched
 
 # Trials take this share of a plain training, each model and seed, and this many steps at least where it has them.
 _TRIAL_SHARE = 0.15
 _TRIAL_STEPS = 60
 _MOST_CHANGES = 6
 _MOST_ROUNDS = 8
-
-
-@dataclass(frozen=True)
-class Data:
-    """What is trained on and how.
-
-    Attributes:
-        x: inputs or a dataset.
-        y: targets.
-        validation: `(x, y)` or a dataset, `None` for none.
-        arguments: the other arguments of `fit`.
-        batch_size: rows per batch, for arrays.
-        per_epoch: steps of an epoch.
-    """
-
-    x: Any
-    y: Any
-    validation: Any
-    arguments: dict[str, Any]
-    batch_size: int
-    per_epoch: int
-
-    def in_batches(self, size: int) -> "Data":
-        """The same with batches of another size."""
-        per_epoch = math.ceil(self.per_epoch * self.batch_size / size)
-        return replace(self, arguments={**self.arguments, "batch_size": size}, batch_size=size, per_epoch=per_epoch)
-
-    @property
-    def whole(self) -> int:
-        """Steps of a whole training."""
-        return int(self.arguments.get("epochs", 1)) * self.per_epoch
-
-
-@dataclass
-class State:
-    """The treatment in the making: the best model so far, and what was spent."""
-
-    budget: int
-    best: keras.Model
-    score: Score
-    changes: list[Prescription] = field(default_factory=list)
-    used: int = 0
-    rounds: list[Round] = field(default_factory=list)
-
-    @property
-    def left(self) -> int:
-        """Steps that may still be taken."""
-        return self.budget - self.used
+# A healed model that is learning still may have so many whole trainings more, if the budget holds them.
+_MORE = 3
+# As in the rule `slow-convergence`: a loss that falls by this share over the last half has not arrived.
+_FALLS = 0.02
 
 
 @dataclass
@@ -125,22 +77,39 @@ class Course:
             if chosen is None:
                 break
             patient, change, arguments = chosen
-        return self._to_the_end(cut, first_cut, healthy)
+        unhurt = self._to_the_end(cut, first_cut, healthy)
+        if unhurt:
+            self._train_on(search)
+        return unhurt
 
     def _to_the_end(self, cut: bool, first_cut: bool, healthy: bool) -> bool:
         """What was stopped early gets its whole training: the best model, and the given one to compare it with."""
-        state, whole = self._state, self._data.whole
+        state, whole, arguments = self._state, self._data.whole, self._data.arguments
         if cut and state.left >= whole:
-            self._train(self._copy(state.best), NO_CHANGE, self._data.arguments, None, "Trained on to the end.")
+            self._train(self._copy(state.best), NO_CHANGE, arguments, None, "Trained on to the end.")
         if first_cut and state.changes and state.left >= whole and state.rounds[0].loss is not None:
             changes, state.changes = state.changes, []
-            _, _, adopted = self._train(
-                self._copy(self._model), NO_CHANGE, self._data.arguments, None, "The given model, trained to the end."
-            )
-            if not adopted:
-                state.changes = changes
-            return healthy and not adopted
+            given = self._copy(self._model)
+            if self._train(given, NO_CHANGE, arguments, None, "The given model, trained to the end.")[2]:
+                return False
+            state.changes = changes
         return healthy
+
+    def _train_on(self, search: _Search) -> None:
+        """A healed model that is learning still goes on while it gets better: it began later than was planned."""
+        fall, noise = late_fall(search.examination.log)
+        epochs = min(_MORE * int(self._data.arguments.get("epochs", 1)), self._state.left // self._data.per_epoch)
+        if not self._state.changes or fall <= max(_FALLS, noise) or epochs < 1:
+            return
+        reason = "Healed, and learning still: trained on while it gets better."
+        self._train(self._copy(self._state.best), NO_CHANGE, self._for_longer(epochs), None, reason)
+
+    def _for_longer(self, epochs: int) -> dict[str, Any]:
+        """The arguments of `fit` for more epochs, with an end once nothing gets better."""
+        arguments = self._data.arguments
+        watched = "loss" if self._data.validation is None else "val_loss"
+        stop = keras.callbacks.EarlyStopping(watched, patience=max(10, epochs // 10), restore_best_weights=True)
+        return {**arguments, "epochs": epochs, "callbacks": [*(arguments.get("callbacks") or ()), stop]}
 
     def _copy(self, model: keras.Model) -> keras.Model:
         return apply(model, (), seed=self._seed, keep_weights=True)
@@ -149,11 +118,11 @@ class Course:
         self, patient: keras.Model, change: Change, arguments: dict[str, Any], stop_on: str | None, reason: str = ""
     ) -> tuple[workflow.Examination, bool, bool]:
         """One training under watch, told as a round: the run, whether it was stopped, whether its model is kept."""
-        examination, steps, stopped = _watched(patient, self._data, arguments, stop_on)
+        examination, steps, stopped = watched(patient, self._data, arguments, stop_on)
         self._state.used += steps
         score = self._measure.of(patient)
         adopted = self._adopt(patient, score, change)
-        self._state.rounds.append(replace(_round(examination, steps, score, adopted), reason=reason))
+        self._state.rounds.append(replace(round_of(examination, steps, score, adopted), reason=reason))
         self._bar()
         return examination, stopped, adopted
 
@@ -193,11 +162,8 @@ class Course:
             return fresh, change, {**arguments, "batch_size": settings["batch_size"]}
         planned = int(arguments.get("epochs", 1))
         epochs = max(min(int(settings["epochs"]) - planned, self._state.left // self._data.per_epoch), 1)
-        watched = "loss" if self._data.validation is None else "val_loss"
-        stop = keras.callbacks.EarlyStopping(watched, patience=max(10, epochs // 10), restore_best_weights=True)
-        callbacks = [*(arguments.get("callbacks") or ()), stop]
         self._tell(kept=words(change), reason="It was learning still: trained on.")
-        return self._copy(base), change, {**arguments, "epochs": epochs, "callbacks": callbacks}
+        return self._copy(base), change, self._for_longer(epochs)
 
     def _tried(self, base: keras.Model, changes: list[Change]) -> list[Change]:
         """Tries the changes in short trainings; those that may go on to a whole one, the most promising first."""
@@ -250,31 +216,3 @@ def _stages(examination: workflow.Examination) -> list[list[Change]]:
     first = bool(offered) and of_fit(offered[0])
     stages = [*in_fit, prescribed, sound] if first else [prescribed, *in_fit, sound]
     return [each for each in stages if each]
-
-
-def _watched(
-    model: keras.Model, data: Data, arguments: dict[str, Any], stop_on: str | None
-) -> tuple[workflow.Examination, int, bool]:
-    """Trains the model, up to the first disease of that severity at most: the run, its steps, whether it stopped."""
-    with tempfile.TemporaryDirectory() as folder:
-        monitor = GradientMonitor(Path(folder) / "run", report=False, verbose=0, stop_on=stop_on, strict=True)
-        callbacks = [*(arguments.get("callbacks") or ()), monitor]
-        settings = {"verbose": 0, **arguments, "callbacks": callbacks, "validation_data": data.validation}
-        before = int(model.optimizer.iterations)
-        model.fit(data.x, data.y, **settings)
-        examination = monitor.examination
-    if examination is None:
-        raise TreatmentError("The training left no run to examine.")
-    return examination, int(model.optimizer.iterations) - before, monitor.stopped_step > 0
-
-
-def _round(examination: workflow.Examination, steps: int, score: Score, adopted: bool) -> Round:
-    findings = [each for each in examination.diagnosis.findings if each.severity != "info"]
-    return Round(
-        examination.diagnosis.verdict,
-        tuple((each.rule, each.severity, each.summary) for each in findings),
-        steps,
-        score.loss,
-        score.accuracy,
-        adopted,
-    )

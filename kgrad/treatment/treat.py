@@ -12,10 +12,11 @@ from kgrad.treatment.apply import apply
 from kgrad.treatment.attempts import words
 from kgrad.treatment.batches import endless, measured
 from kgrad.treatment.copying import kept_randomness
-from kgrad.treatment.course import Course, Data, State
+from kgrad.treatment.course import Course
 from kgrad.treatment.errors import TreatmentError
 from kgrad.treatment.measure import Measure, Score
 from kgrad.treatment.treatment import Treatment
+from kgrad.treatment.watch import Data, State
 
 # A whole plain training has room this many times in the default budget: under watch, in trials, and once healed.
 _TRAININGS = 10

@@ -98,14 +98,25 @@ def two_causes(second_severity="high"):
 def test_several_causes_are_answered_together_first():
     offered = prescribe(*two_causes())
     assert offered[0].knob == "several"
-    assert [part["knob"] for part in offered[0].settings["parts"]] == ["activation", "output"]
+    assert [part["knob"] for part in offered[0].settings["parts"]] == ["output", "activation"]
     assert offered[0].code.count("model.compile(") == 1
     assert {each.knob for each in offered[1:]} >= {"activation", "output"}
     runs_as_pasted(offered[0])
 
 
 def test_a_note_is_no_second_cause():
-    assert prescribe(*two_causes("low"))[0].knob == "activation"
+    assert "several" not in {each.knob for each in prescribe(*two_causes("low"))}
+
+
+def test_where_the_loss_is_wrong_a_vanishing_that_the_activations_make_is_answered_too():
+    log, diagnosis = two_causes()
+    quiet = tuple(
+        replace(each, finding=replace(each.finding, severity="info", details={"root": True}))
+        if each.rule == "vanishing-gradient"
+        else each
+        for each in diagnosis.outcomes
+    )
+    assert prescribe(log, replace(diagnosis, outcomes=quiet))[0].knob == "several"
 
 
 def test_sound_practice_keeps_the_exact_answers_and_adds_to_them():

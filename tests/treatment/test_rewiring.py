@@ -138,7 +138,42 @@ def test_a_layer_is_taken_out_and_a_loss_told_of_logits():
     assert told.loss.get_config()["from_logits"]
 
 
-@pytest.mark.parametrize("knob", ["epochs", "learning_rate_schedule", "loss_scaling"])
+def test_layers_of_a_chain_are_left_out():
+    cured = apply(chain(), prescription("architecture", ["hidden_1"], remove=["hidden_1"]), seed=0)
+    assert [layer.name for layer in cured.layers if layer.weights] == ["hidden_0", "hidden_2", "out"]
+    again(cured)
+    with pytest.raises(TreatmentError, match="another shape"):
+        apply(sequential(), prescription("architecture", ["first"], remove=["first"]))
+
+
+def test_several_answers_are_one_prescription():
+    parts = [
+        prescription("learning_rate", learning_rate=0.5),
+        prescription("architecture", ["hidden_1"], remove=["hidden_1"]),
+    ]
+    cured = apply(chain(), prescription("several", (), parts=[part.to_dict() for part in parts]), seed=0)
+    assert float(cured.optimizer.learning_rate) == pytest.approx(0.5)
+    assert "hidden_1" not in {layer.name for layer in cured.layers}
+
+
+def test_inputs_and_targets_are_scaled_at_once_and_a_set_rate_goes_first():
+    both = prescription(
+        "input_scaling", (), layer="Rescaling", scale=0.5, targets="standardise", mean=1.0, std=10.0, learning_rate=0.04
+    )
+    cured = apply(chain(), both)
+    assert (kinds(cured)[0], kinds(cured)[-1]) == ("Rescaling", "Rescaling")
+    assert float(cured.optimizer.learning_rate) == pytest.approx(0.04 / 100)
+    set_too = apply(chain(), [both, prescription("learning_rate", learning_rate=0.02)])
+    assert float(set_too.optimizer.learning_rate) == pytest.approx(0.02 / 100)
+
+
+def test_a_batch_size_and_a_push_are_refused():
+    for knob, settings in (("batch_size", {"batch_size": 32}), ("optimizer", {"perturbation": 0.01})):
+        with pytest.raises(TreatmentError, match="By hand:\nthe code to paste"):
+            apply(sequential(), prescription(knob, ("fit",), **settings))
+
+
+@pytest.mark.parametrize("knob", ["epochs", "learning_rate_schedule", "loss_scaling", "data_cleaning"])
 def test_what_is_no_setting_of_the_model_is_refused_with_the_place_where_it_is(knob):
     with pytest.raises(TreatmentError, match="By hand:\nthe code to paste"):
         apply(sequential(), prescription(knob))

@@ -10,8 +10,9 @@ from keras import layers
 
 import kgrad
 from kgrad.treatment import TreatmentError, prove
-from kgrad.treatment.attempts import Tried, _concluded, changes_of
-from kgrad.treatment.measure import Measure, badness
+from kgrad.treatment.attempts import Tried, _concluded, changes_of, of_fit, ranked
+from kgrad.treatment.measure import Measure, Score, badness, is_better
+from kgrad.treatment.treatment import Attempt
 
 from ..diagnosis.rules.cases import deep
 from .patients import nested, prescription, rate, relu, sequential
@@ -87,9 +88,39 @@ def test_the_first_answers_to_several_causes_are_tried_together():
     other = prescription("clipping", clipnorm=1.0)
     object.__setattr__(other, "finding", "another-rule")
     tried = changes_of([first, second, other], 9)
-    assert tried == [(first,), (first, other), (second,), (other,)]
-    assert changes_of([first, second], 9) == [(first,), (second,), (first, second)]
+    assert tried == [(first,), (first, other), (first, second), (second,), (other,)]
+    assert changes_of([first, second], 9) == [(first,), (first, second), (second,)]
     assert changes_of([], 9) == []
+    longer = prescription("epochs", epochs=9)
+    object.__setattr__(longer, "target", ("fit",))
+    assert of_fit(longer)
+    assert changes_of([longer, first], 9) == [(first,)]  # how long to train is nothing to try in a short training
+
+
+def test_the_most_promising_go_on_and_what_harms_does_not():
+    def made(verdict, before, after):
+        return Attempt(("a",), "code", "why", ("rule",), verdict, before, after)
+
+    proven, better = made("proven", (1.0,), (0.8,)), made("proven", (1.0,), (0.5,))
+    behind, worse = made("behind", (1.0,), (0.9,)), made("no effect", (1.0,), (1.2,))
+    harmful, broken = made("harmful", (1.0,), (2.0,)), made("behind", (1.0,), (np.inf,))
+    assert ranked([proven, harmful, better, broken])[0] == [2, 0]
+    places, reason = ranked([worse, harmful, behind])
+    assert places == [2, 0]
+    assert "prove none" in reason
+    assert ranked([harmful, broken])[0] == []
+
+
+def test_accuracy_decides_beyond_noise_and_the_loss_within_it():
+    old = Score(0.6, 0.75)
+    assert is_better(Score(0.9, 0.95), old, True, 300)  # surer of its few errors, but right far more often
+    assert not is_better(Score(0.9, 0.76), old, True, 300)
+    assert not is_better(Score(0.1, 0.5), old, True, 300)
+    assert is_better(Score(0.5, 0.74), old, True, 300)
+    assert not is_better(Score(0.5, 0.74), old, False, 300)
+    assert is_better(old, Score(np.inf, 0.9), True, 300)
+    assert not is_better(Score(np.inf, 0.9), old, True, 300)
+    assert not is_better(Score(None, None), Score(0.5, None), False, 300)
 
 
 def test_models_with_other_losses_are_compared_by_their_errors():

@@ -1,0 +1,93 @@
+"""One training under watch, and what a treatment keeps of it."""
+
+import math
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kgrad import workflow
+from kgrad.capture.monitor import GradientMonitor
+from kgrad.prescription.prescription import Prescription
+from kgrad.treatment.errors import TreatmentError
+from kgrad.treatment.measure import Score
+from kgrad.treatment.treatment import Round
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained on and how.
+
+    Attributes:
+        x: inputs or a dataset.
+        y: targets.
+        validation: `(x, y)` or a dataset, `None` for none.
+        arguments: the other arguments of `fit`.
+        batch_size: rows per batch, for arrays.
+        per_epoch: steps of an epoch.
+    """
+
+    x: Any
+    y: Any
+    validation: Any
+    arguments: dict[str, Any]
+    batch_size: int
+    per_epoch: int
+
+    def in_batches(self, size: int) -> "Data":
+        """The same with batches of another size."""
+        per_epoch = math.ceil(self.per_epoch * self.batch_size / size)
+        return replace(self, arguments={**self.arguments, "batch_size": size}, batch_size=size, per_epoch=per_epoch)
+
+    @property
+    def whole(self) -> int:
+        """Steps of a whole training."""
+        return int(self.arguments.get("epochs", 1)) * self.per_epoch
+
+
+@dataclass
+class State:
+    """The treatment in the making: the best model so far, and what was spent."""
+
+    budget: int
+    best: keras.Model
+    score: Score
+    changes: list[Prescription] = field(default_factory=list)
+    used: int = 0
+    rounds: list[Round] = field(default_factory=list)
+
+    @property
+    def left(self) -> int:
+        """Steps that may still be taken."""
+        return self.budget - self.used
+
+
+def watched(
+    model: keras.Model, data: Data, arguments: dict[str, Any], stop_on: str | None
+) -> tuple[workflow.Examination, int, bool]:
+    """Trains the model, up to the first disease of that severity at most: the run, its steps, whether it stopped."""
+    with tempfile.TemporaryDirectory() as folder:
+        monitor = GradientMonitor(Path(folder) / "run", report=False, verbose=0, stop_on=stop_on, strict=True)
+        callbacks = [*(arguments.get("callbacks") or ()), monitor]
+        settings = {"verbose": 0, **arguments, "callbacks": callbacks, "validation_data": data.validation}
+        before = int(model.optimizer.iterations)
+        model.fit(data.x, data.y, **settings)
+        examination = monitor.examination
+    if examination is None:
+        raise TreatmentError("The training left no run to examine.")
+    return examination, int(model.optimizer.iterations) - before, monitor.stopped_step > 0
+
+
+def round_of(examination: workflow.Examination, steps: int, score: Score, adopted: bool) -> Round:
+    """What the treatment tells of one training."""
+    findings = [each for each in examination.diagnosis.findings if each.severity != "info"]
+    return Round(
+        examination.diagnosis.verdict,
+        tuple((each.rule, each.severity, each.summary) for each in findings),
+        steps,
+        score.loss,
+        score.accuracy,
+        adopted,
+    )
