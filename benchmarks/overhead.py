@@ -1,11 +1,12 @@
-"""What watching costs: training with kgrad against training with nothing, in interleaved rounds.
+"""What watching costs: training with kgrad against training with nothing, in interleaved laps.
 
-    uv run python benchmarks/overhead.py [--rounds 9] [--epochs 4] [--models MLP-3,CNN] [--ways kgrad,pasted]
+    uv run python benchmarks/overhead.py [--rounds 25] [--models MLP-3,CNN] [--ways kgrad,pasted]
 
-Every round trains each model for a few epochs in each way, from the same weights, one after the other in one
-process; the ratio of a way is taken against the plain training of the same round. CPU time is steadier than
-wall-clock time on a shared machine; both are printed, as the median over rounds with the spread between the
-quartiles. The first epoch, in which all is traced, is left out. The ways:
+All ways of training one model run in one process, each `fit` in a thread of its own, and take turns: an epoch of
+one, an epoch of the next (`Turns`). So a lap of a way is compared with the plain lap of the same round, seconds
+away, and whatever else the machine does falls on both. CPU time is steadier than wall-clock time on a shared
+machine; both are printed, as the median over rounds with the spread between the quartiles. The first epoch, in which
+all is traced, is left out. The ways:
 
 * `kgrad`: `GradientMonitor` as it comes, every step; `every=10`: one step in ten;
 * `pasted`: a callback with a tape of its own after every step, as found on the web;
@@ -35,6 +36,7 @@ import argparse
 import importlib.util
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 
@@ -51,7 +53,6 @@ from kgrad.capture.monitor import _DETAILS_EVERY, _SMALL_MODEL
 from kgrad.capture.probe import Probe
 from kgrad.errors import CaptureError
 
-STEPS = 40
 WAYS = ("kgrad", "every=10", "pasted", "train_step", "tensorboard")
 
 
@@ -88,15 +89,71 @@ class Normed(keras.Model):
         return self.get_metrics_result() | {f"norm/{v.path}": tf.norm(gradient) for v, gradient in named}
 
 
-class Clock(keras.callbacks.Callback):
-    """CPU and wall-clock time from the end of the first epoch, when all is traced, to the end of the last."""
+class Turns:
+    """Fits in threads of their own, of which one runs at a time, each for an epoch.
+
+    Args:
+        ways: how many there are.
+
+    Attributes:
+        laps: CPU and wall-clock seconds by way and epoch.
+    """
+
+    def __init__(self, ways: int) -> None:
+        self.laps: list[list[np.ndarray]] = [[] for _ in range(ways)]
+        self._batons = [threading.Semaphore(0) for _ in range(ways)]
+        self._failures: list[BaseException] = []
+
+    def run(self, fits: list[Callable[[keras.callbacks.Callback], object]]) -> None:
+        """Runs all to their end.
+
+        Args:
+            fits: each is given the callback that it must put last.
+        """
+        threads = [threading.Thread(target=self._run, args=(number, fit)) for number, fit in enumerate(fits)]
+        for thread in threads:
+            thread.start()
+        self._batons[0].release()
+        for thread in threads:
+            thread.join()
+        if self._failures:
+            raise self._failures[0]
+
+    def pass_on(self, number: int) -> None:
+        """Lets the next one run, and returns when it is this one's turn again."""
+        self._batons[(number + 1) % len(self._batons)].release()
+        self._batons[number].acquire()
+
+    def _run(self, number: int, fit: Callable[[keras.callbacks.Callback], object]) -> None:
+        self._batons[number].acquire()
+        try:
+            fit(Lap(self, number))
+        except BaseException as error:
+            self._failures.append(error)
+        self._batons[(number + 1) % len(self._batons)].release()
+
+
+class Lap(keras.callbacks.Callback):
+    """Takes the time of each epoch, and lets the others run before the next."""
+
+    def __init__(self, turns: Turns, number: int) -> None:
+        super().__init__()
+        self._turns, self._number = turns, number
+
+    def on_train_begin(self, logs: object = None) -> None:
+        """What comes before counts for the first epoch, which is left out."""
+        self._start = clocks()
 
     def on_epoch_end(self, epoch: int, logs: object = None) -> None:
-        """Starts after the first epoch; every later one is another end."""
-        now = np.array([time.process_time(), time.perf_counter()])
-        if epoch == 0:
-            self._start = now
-        self.spent = now - self._start
+        """The epoch ends here for all callbacks: this one is the last."""
+        self._turns.laps[self._number].append(clocks() - self._start)
+        self._turns.pass_on(self._number)
+        self._start = clocks()
+
+
+def clocks() -> np.ndarray:
+    """CPU and wall-clock seconds."""
+    return np.array([time.process_time(), time.perf_counter()])
 
 
 class Stamps(keras.callbacks.Callback):
@@ -116,11 +173,9 @@ def monitor(folder: str, every: int = 1) -> kgrad.GradientMonitor:
     return kgrad.GradientMonitor(f"{folder}/run", every=every, report=False, verbose=0, strict=True)
 
 
-def measure(
-    subject: Subject, rounds: int, epochs: int, chosen: list[str], folder: str
-) -> tuple[float, dict[str, np.ndarray], int]:
-    """Milliseconds of a plain step; by way the ratios, shape `(rounds, 2)`, CPU and wall; runs that took curvature."""
-    x, y = subject.data(STEPS)
+def measure(subject: Subject, rounds: int, chosen: list[str], folder: str) -> tuple[float, dict[str, np.ndarray], bool]:
+    """Milliseconds of a plain step; by way the ratios, shape `(rounds, 2)`, CPU and wall; if curvature was taken."""
+    x, y = subject.data(subject.steps)
     ways: dict[str, Callable[[], list[keras.callbacks.Callback]]] = {
         "nothing": list,
         "kgrad": lambda: [monitor(folder)],
@@ -130,30 +185,22 @@ def measure(
         "tensorboard": lambda: [keras.callbacks.TensorBoard(f"{folder}/board", histogram_freq=1)],
     }
     ways = {way: make for way, make in ways.items() if way == "nothing" or way in chosen}
-    models = {way: subject.compiled(Normed if way == "train_step" else keras.Model) for way in ways}
-    start = [variable.numpy() for variable in state(models["nothing"])]
-    stalled = 0
-    taken = {way: [] for way in ways}
-    for _ in range(rounds):
-        for way, model in models.items():
-            for variable, value in zip(state(model), start, strict=True):
-                variable.assign(value)
-            clock = Clock()
-            callbacks = [*ways[way](), clock]
-            model.fit(x, y, batch_size=subject.batch, epochs=epochs + 1, shuffle=False, verbose=0, callbacks=callbacks)
-            taken[way].append(clock.spent)
-            watching = callbacks[0]
-            if isinstance(watching, kgrad.GradientMonitor):
-                # What is taken at the very end comes after the clock's last look.
-                at = watching.log.tables.get("curvature", {}).get("step", [])
-                stalled += any(step < (epochs + 1) * STEPS for step in at)
-    plain = np.array(taken["nothing"])
-    step = 1e3 * float(np.median(plain[:, 0])) / (epochs * STEPS)
-    return step, {way: np.array(times) / plain for way, times in taken.items() if way != "nothing"}, stalled
+    callbacks = {way: make() for way, make in ways.items()}
 
+    def fit(way: str, model: keras.Model) -> Callable[[keras.callbacks.Callback], object]:
+        settings = {"batch_size": subject.batch, "epochs": rounds + 1, "shuffle": False, "verbose": 0}
+        return lambda lap: model.fit(x, y, **settings, callbacks=[*callbacks[way], lap])
 
-def state(model: keras.Model) -> list[keras.Variable]:
-    return [*model.variables, *model.optimizer.variables]
+    turns = Turns(len(ways))
+    turns.run([fit(way, subject.compiled(Normed if way == "train_step" else keras.Model)) for way in ways])
+    laps = {way: np.array(laps[1:]) for way, laps in zip(ways, turns.laps, strict=True)}
+    watching = [each for made in callbacks.values() for each in made if isinstance(each, kgrad.GradientMonitor)]
+    # What is taken at the very end comes after the last lap.
+    end = (rounds + 1) * subject.steps
+    stalled = any(step < end for each in watching for step in each.log.tables.get("curvature", {}).get("step", []))
+    plain = laps.pop("nothing")
+    step = 1e3 * float(np.median(plain[:, 0])) / subject.steps
+    return step, {way: times / plain for way, times in laps.items()}, stalled
 
 
 def first_steps(subject: Subject, callbacks: list[keras.callbacks.Callback]) -> float:
@@ -212,8 +259,7 @@ def names(allowed: tuple[str, ...]) -> Callable[[str], list[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--models", type=names(tuple(SUBJECTS)), default=list(SUBJECTS))
     parser.add_argument("--ways", type=names(WAYS), default=list(WAYS))
     options = parser.parse_args()
@@ -227,14 +273,14 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             first_steps(subject, [])  # what TensorFlow loads once is no tracing
             tracing = [first_steps(subject, []), first_steps(subject, [monitor(folder)])]
-            step, ratios, stalled = measure(subject, options.rounds, options.epochs, ways, folder)
+            step, ratios, stalled = measure(subject, options.rounds, ways, folder)
         costs.append([f"{name} ({step:.2f} ms)", *(cell for way in ways for cell in cells_of(ratios[way]))])
         apart.append([name, *(f"{seconds:.2f} s" for seconds in tracing), f"{floor(subject):.3f}"])
         apart[-1].append(curvature(subject, step))
         if stalled:
-            print(f"{name}: kgrad took the curvature in {stalled} runs; their ratios may hold its cost")
+            print(f"{name}: kgrad took the curvature while it trained; the ratios may hold its cost")
         keras.backend.clear_session()
-    print(f"\nTime against plain `fit`: median of {options.rounds} interleaved rounds (quartiles).\n")
+    print(f"\nTime against plain `fit`: median of {options.rounds} interleaved laps (quartiles).\n")
     head = [f"{way}, {clock}" for way in ways for clock in ("CPU", "wall")]
     print_table(["model (CPU time of a plain step)", *head], costs)
     print("\nWhat comes apart from the ratios.\n")

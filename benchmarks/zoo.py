@@ -15,11 +15,17 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class Subject:
-    """A model with the shape of one row of its input."""
+    """A model with the shape of one row of its input.
+
+    Attributes:
+        steps: how many steps `overhead.py` makes between two looks at the clock; a multiple of 80, where they are
+            short, so that each lap has as many steps of every kind (one in 8 of those recorded, one in 10).
+    """
 
     build: Callable[[], keras.Model]
     shape: tuple[int, ...]
     batch: int = 32
+    steps: int = 80
 
     def data(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows for so many steps: noise of deviation 1 about one mean per class and feature (the last axis).
@@ -89,5 +95,5 @@ SUBJECTS = {
     "CNN": Subject(cnn, (32, 32, 3)),
     "LSTM": Subject(lstm, (32, 16)),
     "Transformer": Subject(transformer, (32, 16)),
-    "ResNet-50": Subject(resnet, (32, 32, 3)),
+    "ResNet-50": Subject(resnet, (32, 32, 3), steps=10),
 }

@@ -67,6 +67,7 @@ class Attachment:
             self._original = self.model.train_function
         self.tap.install()
         _ATTACHED[self.tap] = self
+        self._build_optimizer()
         functions = {Wanted.NOTHING: self._original}
         for wanted in (Wanted.NORMS, Wanted.DETAILS):
             self.model.make_train_function(force=True)
@@ -102,6 +103,19 @@ class Attachment:
         self.model.make_train_function()
         self._original = self.model.train_function
         self.attach()
+
+    def _build_optimizer(self) -> None:
+        """Makes the optimizer's variables now.
+
+        Keras makes them while it traces the first step, for which TensorFlow has to trace it a second time: with
+        that saved, two traced functions take no longer than one. A training step of the user's own may give the
+        optimizer other variables, so it is left alone, and so are several replicas and XLA.
+        """
+        own = type(self.model).train_step is not keras.Model.train_step
+        alone = self.model.distribute_strategy.num_replicas_in_sync == 1
+        ready = self.model.built and not self.optimizer.built and not self.model.jit_compile
+        if alone and not own and ready:
+            self.optimizer.build(self.model.trainable_variables)
 
     def _new_tap(self) -> Tap:
         return Tap(self.optimizer, int(self.model.steps_per_execution), self.model.distribute_strategy, self._extras)
