@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kgrad.capture.recorder import GradientRecorder
     from kgrad.comparison import Comparison, compare
     from kgrad.diagnosis import Diagnosis, diagnose
+    from kgrad.diagnosis.noise import signal_to_noise
     from kgrad.errors import KgradError
     from kgrad.log.reader import read_run
     from kgrad.log.run_log import RunLog
@@ -38,6 +39,7 @@ _HOMES = {
     "export": "kgrad.workflow",
     "read_run": "kgrad.log.reader",
     "render": "kgrad.workflow",
+    "signal_to_noise": "kgrad.diagnosis.noise",
     "treat": "kgrad.treatment",
     "trial": "kgrad.treatment",
     "write_comparison": "kgrad.workflow",
@@ -61,6 +63,7 @@ __all__ = [
     "export",
     "read_run",
     "render",
+    "signal_to_noise",
     "treat",
     "trial",
     "write_comparison",

@@ -1,15 +1,14 @@
 """The rule `noisy-gradient`."""
 
-from itertools import pairwise
-
 import numpy as np
 from numpy.typing import NDArray
 
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding, power
+from kgrad.diagnosis.noise import noise_over_signal, products
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.diagnosis.skill import harm
-from kgrad.log.run_log import FloatArray, RunLog
+from kgrad.log.run_log import RunLog
 
 NOISE = Limit(
     "noise over signal",
@@ -58,10 +57,9 @@ def noisy_gradient(log: RunLog) -> Finding | None:
     """
     if len(log) < FEWEST.value:
         raise NotApplicable(f"{len(log)} steps are too few to tell noise from signal; {FEWEST.value:.0f} are needed")
-    products, squares = _products(log)
-    if not np.isfinite(products).any():
+    if not np.isfinite(products(log)).any():
         raise NotApplicable("no two recorded gradients that follow each other are finite")
-    ratio = _ratio(log, products, squares)
+    ratio = noise_over_signal(log, _edges(log), errors=2.0)
     noisy = ratio >= NOISE.value
     share = float(noisy[np.isfinite(ratio)].mean()) if np.isfinite(ratio).any() else 0.0
     if harm(log) != "high" or share < SHARE.value:
@@ -87,36 +85,5 @@ def noisy_gradient(log: RunLog) -> Finding | None:
     )
 
 
-def _products(log: RunLog) -> tuple[FloatArray, FloatArray]:
-    """Inner product of each gradient with the one before, and the product of their norms; NaN for the first."""
-    norm, cosine = log["gradient_norm"], log["cosine"]
-    with np.errstate(over="ignore", invalid="ignore"):
-        before = np.vstack([np.full((1, norm.shape[1]), np.nan), norm[:-1]])
-        parts = np.where(norm * before == 0, 0.0, cosine * norm * before)
-        products = np.where(np.isfinite(parts).any(axis=1), np.nansum(parts, axis=1), np.nan)
-        squares = np.nansum(norm**2, axis=1)
-    return products, squares
-
-
 def _edges(log: RunLog) -> NDArray[np.int64]:
     return np.linspace(0, len(log), _WINDOWS + 1).astype(np.int64)
-
-
-def _ratio(log: RunLog, products: FloatArray, squares: FloatArray) -> FloatArray:
-    """Noise over signal of each window, at least; NaN where a window has too little or oscillates."""
-    batches = (log.info.get("fit") or {}).get("steps_per_epoch") or np.inf
-    ratio = np.full(_WINDOWS, np.nan)
-    for i, (first, end) in enumerate(pairwise(_edges(log))):
-        part, total = products[first:end], squares[first:end]
-        known = np.isfinite(part) & np.isfinite(total)
-        count = int(known.sum())
-        if count < signals.SMALLEST_WINDOW:
-            continue
-        error = float(part[known].std(ddof=1)) / np.sqrt(count)
-        square = float(total[known].mean())
-        # Two of N batches without common rows have a product of -noise / (N - 1) on average, the last of one epoch
-        # and the first of the next of none: -noise / N over all successive pairs.
-        signal = float(part[known].mean()) + (square - float(part[known].mean())) / (batches + 1) + 2 * error
-        if 0 < signal < np.inf:
-            ratio[i] = max(square - signal, 0.0) / signal
-    return ratio

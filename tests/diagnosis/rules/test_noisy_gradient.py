@@ -3,6 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kgrad.diagnosis.noise import signal_to_noise
+from kgrad.errors import KgradError
 from kgrad.log.batch import BatchFacts
 
 from ...log.factory import run_log
@@ -40,6 +42,13 @@ def test_noise_far_above_the_signal_is_measured():
 
 
 @pytest.mark.parametrize("noise", [0.0, 1.0, 30.0])
+def test_the_ratio_over_windows_is_that_of_the_gradients(noise):
+    steps, ratio = signal_to_noise(case(noise), window=1000)
+    assert steps.tolist() == [0, 1000, 2000, 3000]
+    assert ratio[np.isfinite(ratio)] == pytest.approx(1 / noise, rel=0.35) if noise else (ratio > 100).all()
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0, 30.0])
 def test_ordinary_noise_is_none(noise):
     assert outcome(RULE, case(noise)).status == "clear"
 
@@ -73,6 +82,13 @@ def test_the_noise_scale_needs_the_size_of_the_batch():
 @pytest.mark.parametrize("factor", [1e-4, 1e4])
 def test_a_factor_on_the_loss_changes_nothing(factor):
     assert outcome(RULE, scaled(case(1000.0), factor)).finding.severity == "medium"
+
+
+def test_a_window_needs_steps_and_cosines():
+    with pytest.raises(KgradError, match="window=2"):
+        signal_to_noise(case(1.0), window=2)
+    with pytest.raises(KgradError, match="cosine=True"):
+        signal_to_noise(run_log(200))
 
 
 def test_without_cosines_it_is_not_applicable():
