@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from kgrad.capture.extras import Extras
 from kgrad.capture.progress import Wanted
@@ -82,7 +83,7 @@ class Attachment:
             self.tap.recording, self.tap.detailed = wanted is not Wanted.NOTHING, wanted is Wanted.DETAILS
             try:
                 return functions[wanted](iterator)
-            except StopIteration:  # Keras' way to say that the data has ended
+            except (StopIteration, tf.errors.OutOfRangeError):  # how the data says that an epoch has ended
                 raise
             except BaseException as error:
                 self._on_end(error)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 import kgrad
@@ -133,3 +134,25 @@ def test_multiple_fits_of_one_epoch_equal_the_hand_written_loop(vectors, tmp_pat
         fit(model, vectors, monitor, epochs=epoch + 1, initial_epoch=epoch)
     batches = [(x[i : i + 16], y[i : i + 16]) for i in range(0, len(x), 16)] * 2
     assert_agrees(monitor.log, train_by_hand(build, batches))
+
+
+@pytest.mark.parametrize("make", ["generator", "filter"])
+def test_a_data_set_of_unknown_length_is_recorded_in_every_epoch(make, tmp_path):
+    """Keras learns its length by running into its end, which is no failure."""
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(40, 12)).astype("float32"), generator.integers(0, 3, 40)
+    data = tf.data.Dataset.from_tensor_slices((x, y))
+    if make == "generator":
+        data = tf.data.Dataset.from_generator(lambda: iter(zip(x, y, strict=True)), output_signature=data.element_spec)
+    else:
+        data = data.filter(lambda _, label: label >= 0)
+    monitor = watch(tmp_path / "run")
+    model = fresh()
+    model.fit(data.batch(8), epochs=4, verbose=0, callbacks=[monitor])
+    log = kgrad.read_run(monitor.run)
+    assert log.steps.tolist() == list(range(20))
+    assert log.info["status"] == "finished"
+    assert model.train_function is not None
+    plain = fresh()
+    plain.fit(data.batch(8), epochs=4, verbose=0)
+    assert same_weights(model, plain)
