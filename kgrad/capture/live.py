@@ -66,11 +66,13 @@ class Live:
             Causes that were not told before, gravest first; symptoms are left to the report.
         """
         start = time.monotonic()
-        diseases = [f for f in workflow.examine(run).diagnosis.findings if f.severity != "info" and not f.caused_by]
+        diseases = [f for f in workflow.examine(run).diagnosis.findings if f.severity != "info"]
         self._due = steps * _LONGER
         self._rest_until = time.monotonic() + _REST * (time.monotonic() - start)
         settled = planned is None or steps >= _SETTLED * planned
-        lasting = [f for f in diseases if self._counts(f, settled)]
+        counted = [f for f in diseases if self._counts(f, settled)]
+        # A symptom is left to the report where its cause is told; where its cause is not judged yet, it is news.
+        lasting = [f for f in counted if f.caused_by not in {each.rule for each in counted}]
         self._seen = {finding.rule for finding in diseases}
         new = [finding for finding in lasting if finding.rule not in self._told]
         self._told |= {finding.rule for finding in new}

@@ -167,7 +167,8 @@ class Probing:
         if batch is None:
             return None
         self._probe = Probe(self._model, *batch, layer_names=layer_names(self._model))
-        facts = BatchFacts.of(source, _arrays(batch[0]), _arrays(batch[1] if len(batch) > 1 else None))
+        x, y, weights = (*batch, None, None)[:3]
+        facts = BatchFacts.of(source, _arrays(x), _arrays(y), _arrays(weights))
         writer.add_facts(batch=facts.to_dict())
         return self._probe
 

@@ -31,7 +31,7 @@ class LossCurve:
         error: standard error of the level.
         flat: whether the loss falls by no more than noise around the window.
         rising: whether it rises by more than noise.
-        learned: whether the level is at most half the start.
+        learned: whether the level is at most half the start; under zero, half of the way to the lowest one.
         leaves: share of the level by which the loss falls later on.
     """
 
@@ -46,11 +46,15 @@ class LossCurve:
 
     @property
     def progress(self) -> float:
-        """Share of the start by which the best window lies under it: 0 is nothing learned, 1 is all."""
+        """Share of the start by which the best window lies under it: 0 is nothing learned, 1 is all.
+
+        A loss that goes under zero has no share of its start to lose: it is measured by what it fell in all.
+        """
         known = self.level[np.isfinite(self.level)]
         if not len(known) or not self.start:
             return 0.0
-        return float((self.start - known.min()) / abs(self.start))
+        fallen = float(self.start - known.min())
+        return fallen / max(abs(self.start), fallen)
 
     @property
     def best(self) -> float:
@@ -127,9 +131,11 @@ def loss_curve(log: RunLog, tolerance: float = 0.005) -> LossCurve:
     first = loss[np.isfinite(loss)][:3]
     start = float(np.median(first)) if len(first) else float("nan")
     later = np.fmin.accumulate(level[::-1])[::-1]
+    lowest = float(np.nanmin(level)) if np.isfinite(level).any() else 0.0
+    scale = np.abs(level) if lowest >= 0 else np.maximum(np.abs(level), abs(start - lowest))
     with np.errstate(invalid="ignore", divide="ignore"):
-        leaves = np.nan_to_num((level - later) / np.abs(level))
-        learned = level <= 0.5 * start
+        leaves = np.round(np.nan_to_num((level - later) / scale), 9)  # a factor on the loss must not tip it
+        learned = level <= (0.5 * start if lowest >= 0 else start - 0.5 * max(abs(start), start - lowest))
         flat, rising = fall < noise, fall < -noise
     return LossCurve(edges, start, level, error, flat & ~rising, rising, learned, leaves)
 

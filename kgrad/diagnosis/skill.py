@@ -11,12 +11,17 @@ from kgrad.log.run_log import RunLog
 # As in plateau: fewer steps hold too few windows to tell a slope from noise.
 _FEWEST = 50
 _MEAN = "sum_over_batch_size"
+_CLASSES = ("categorical_crossentropy", "sparse_categorical_crossentropy")
+# Soft targets whose own entropy is this share of a constant answer's loss leave too little to measure a share of.
+_SOFTEST = 0.95
+# The best of sixty windows lies some two standard errors low by chance, and the first one may lie two high.
+_ERRORS = 6.0
 # With ten rows for each class the entropy of their shares is known to a few hundredths of a nat (Paninski 2003).
 _ROWS_PER_CLASS = 10
 
 
 def skill(log: RunLog) -> float | None:
-    """Share of the loss of a constant answer by which the best window lies under it; `None` where not known.
+    """The share of the way from the loss of a constant answer to the best there is that was gone; `None`: not known.
 
     The progress of the loss counts from the run's own start. A start that is far above what a constant answer
     gets (inputs or weights too large) makes it look large when nothing has been learned; this does not.
@@ -26,14 +31,18 @@ def skill(log: RunLog) -> float | None:
     """
     constant, level = constant_answer(log), signals.loss_curve(log).level
     known = level[np.isfinite(level)]
-    return float(1 - known.min() / constant) if constant and len(known) else None
+    if not constant or not len(known):
+        return None
+    floor = math.fsum(each.weight * least_loss(each) for each in objectives(log))
+    return float((constant - known.min()) / (constant - floor)) if floor < _SOFTEST * constant else None
 
 
 def constant_answer(log: RunLog) -> float | None:
-    """The loss of the best constant answer, over all outputs; `None` where one is not known."""
+    """The loss of the best constant answer, over all outputs; `None` where one is not known, or rows are weighted."""
     outputs = objectives(log)
     known = [each.weight * part for each in outputs if (part := constant_loss(each))]
-    return math.fsum(known) if known and len(known) == len(outputs) else None
+    weighted = log.batch is not None and log.batch.weighted
+    return math.fsum(known) if known and len(known) == len(outputs) and not weighted else None
 
 
 def constant_loss(objective: Objective) -> float | None:
@@ -41,28 +50,50 @@ def constant_loss(objective: Objective) -> float | None:
 
     For classes it is the entropy of their shares where the batch has rows enough to tell those, else that of equal
     shares, `log(classes)`; for squared errors the variance of the targets, for absolute ones the mean distance from
-    their median.
+    their median. Smoothed labels are a mixture, whose entropy is at most the sum of its parts' (Cover & Thomas 2006,
+    section 2.5).
     """
     if objective.loss is None or objective.loss.config.get("reduction", _MEAN) != _MEAN:
         return None
     name, target = objective.loss.name, objective.target
-    if name in ("categorical_crossentropy", "sparse_categorical_crossentropy"):
-        return _of_classes(objective)
+    smooth = least_loss(objective) if objective.loss.config.get("label_smoothing") else 0.0
+    if name in _CLASSES:
+        return _of_classes(objective, smooth)
     if name == "binary_crossentropy":
-        return math.log(2) if target is None else target.feature_entropy
+        if target is not None and target.feature_entropy is None:
+            return None
+        return math.log(2) if target is None else min(math.log(2), (target.feature_entropy or 0.0) + smooth)
     if target is None:
         return None
     left = {"mean_squared_error": target.feature_variance, "mean_absolute_error": target.absolute_deviation}
     return left.get(name) or None
 
 
-def _of_classes(objective: Objective) -> float | None:
+def _of_classes(objective: Objective, smooth: float) -> float | None:
     if not objective.units or objective.units < 2:
         return None
     equal, target = math.log(objective.units), objective.target
     if target is None or not target.label_entropy or target.rows < _ROWS_PER_CLASS * objective.units:
         return equal
-    return min(equal, target.label_entropy)
+    return min(equal, target.label_entropy + smooth)
+
+
+def least_loss(objective: Objective) -> float:
+    """The loss of a perfect answer: 0, but for a cross-entropy of soft targets, which cost their own entropy."""
+    name, target = objective.loss.name if objective.loss else "", objective.target
+    smoothing = float(objective.loss.config.get("label_smoothing") or 0.0) if objective.loss else 0.0
+    if name in _CLASSES and objective.units:
+        rest = smoothing / objective.units
+        smoothed = -_times_log(1 - smoothing + rest) - (objective.units - 1) * _times_log(rest)
+        return max(smoothed, (target.row_entropy or 0.0) if target else 0.0)
+    if name == "binary_crossentropy":
+        smoothed = -_times_log(1 - smoothing / 2) - _times_log(smoothing / 2)
+        return max(smoothed, (target.element_entropy or 0.0) if target else 0.0)
+    return 0.0
+
+
+def _times_log(share: float) -> float:
+    return share * math.log(share) if share > 0 else 0.0
 
 
 def learned(log: RunLog) -> float:
@@ -71,16 +102,40 @@ def learned(log: RunLog) -> float:
     return signals.loss_curve(log).progress if reached is None else reached
 
 
+def is_certain(log: RunLog) -> bool:
+    """Whether little learned is shown, by a known constant answer or by a loss that never fell beyond its noise.
+
+    Where nobody knows how far a loss can fall (a contrastive loss, an ELBO, a loss of one's own), a small fall may be
+    all that there is.
+    """
+    return skill(log) is not None or not _fell(log)
+
+
 def harm(log: RunLog) -> str:
     """How grave a flaw is by what was learned in spite of it: `"high"`, `"medium"` or `"info"`.
 
     Half of a constant answer's loss is learned enough (`"info"`); under a tenth is nothing. Where the constant
-    answer is not known the progress of the loss takes its place, with three tenths for nothing, as in `plateau`.
-    Before a fifth of the planned steps (and 50 of them) nothing learned is `"medium"` only: it may yet come.
+    answer is not known the progress of the loss takes its place, with three tenths for nothing, as in `plateau`, and
+    `"high"` only where the loss never fell beyond its noise. Before a fifth of the planned steps (and 50 of them)
+    nothing learned is `"medium"` only: it may yet come.
     """
     reached, progress = skill(log), signals.loss_curve(log).progress
     nothing, little = (progress < 0.3, progress < 0.5) if reached is None else (reached < 0.1, reached < 0.5)
-    return "high" if nothing and not _is_early(log) else "medium" if little else "info"
+    return "high" if nothing and not _is_early(log) and is_certain(log) else "medium" if little else "info"
+
+
+def _fell(log: RunLog) -> bool:
+    """Whether the loss fell by more than noise and by 2 % of it, once the first tenth of the run was over.
+
+    What falls sooner and then stands is what a network learns of the targets' means alone.
+    """
+    curve = signals.loss_curve(log)
+    level = curve.level[len(curve.level) // 10 :]
+    known = np.isfinite(level)
+    if known.sum() < 2:
+        return False
+    first, noise = float(level[known][0]), _ERRORS * float(np.nanmedian(curve.error))
+    return first - curve.best > max(noise, 0.02 * abs(first))
 
 
 def _is_early(log: RunLog) -> bool:

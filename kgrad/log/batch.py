@@ -40,6 +40,9 @@ class TensorFacts:
             an element is outside 0 to 1.
         label_entropy: entropy in nats of the shares of the classes, for rows that sum to 1 and for one column of whole
             numbers from 0; `None` for anything else.
+        element_entropy: mean over the elements of the entropy of a coin that falls as each of them, 0 for zeros and
+            ones; `None` where an element is outside 0 to 1.
+        row_entropy: mean entropy of the rows, for rows that sum to 1, 0 for rows of one 1; `None` for anything else.
     """
 
     name: str
@@ -64,6 +67,8 @@ class TensorFacts:
     absolute_deviation: float | None = None
     feature_entropy: float | None = None
     label_entropy: float | None = None
+    element_entropy: float | None = None
+    row_entropy: float | None = None
 
     @classmethod
     def of(cls, name: str, values: NDArray[Any]) -> "TensorFacts":
@@ -106,6 +111,8 @@ class TensorFacts:
             **_spread(known),
             feature_entropy=_feature_entropy(known),
             label_entropy=_label_entropy(known, sums_one),
+            element_entropy=_element_entropy(known),
+            row_entropy=float(-_times_log(known).sum(axis=1).mean()) if sums_one else None,
         )
 
 
@@ -126,6 +133,18 @@ def _feature_entropy(values: NDArray[np.float64]) -> float | None:
         return None
     mean = (values.sum(axis=0) + 0.5) / (len(values) + 1)
     return float(-(mean * np.log(mean) + (1 - mean) * np.log(1 - mean)).mean())
+
+
+def _element_entropy(values: NDArray[np.float64]) -> float | None:
+    """What no answer can take from a binary cross-entropy: soft targets cost their own entropy."""
+    if values.min() < 0 or values.max() > 1:
+        return None
+    return float(-(_times_log(values) + _times_log(1 - values)).mean())
+
+
+def _times_log(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`x log x`, 0 at 0."""
+    return values * np.log(np.where(values > 0, values, 1.0))
 
 
 def _label_entropy(values: NDArray[np.float64], sums_one: bool) -> float | None:
@@ -149,23 +168,33 @@ class BatchFacts:
         rows: how many rows were looked at.
         inputs: one entry per input tensor.
         targets: one entry per target tensor; empty where the training has none.
+        weighted: whether the rows count differently, by `sample_weight` or `class_weight`, or by other than 1.
     """
 
     source: str
     rows: int
     inputs: tuple[TensorFacts, ...]
     targets: tuple[TensorFacts, ...] = ()
+    weighted: bool = False
 
     @classmethod
-    def of(cls, source: str, inputs: Mapping[str, NDArray[Any]], targets: Mapping[str, NDArray[Any]]) -> "BatchFacts":
+    def of(
+        cls,
+        source: str,
+        inputs: Mapping[str, NDArray[Any]],
+        targets: Mapping[str, NDArray[Any]],
+        weights: Mapping[str, NDArray[Any]] | None = None,
+    ) -> "BatchFacts":
         """The facts of a batch, given as arrays by name."""
         rows = next((len(values) for values in inputs.values()), 0)
-        return cls(source, rows, _facts(inputs), _facts(targets))
+        weighted = any((np.asarray(each) != 1).any() for each in (weights or {}).values())
+        return cls(source, rows, _facts(inputs), _facts(targets), weighted)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "BatchFacts":
         """The facts as `to_dict` wrote them."""
-        return cls(data["source"], data["rows"], _loaded(data["inputs"]), _loaded(data["targets"]))
+        weighted = bool(data.get("weighted"))
+        return cls(data["source"], data["rows"], _loaded(data["inputs"]), _loaded(data["targets"]), weighted)
 
     def to_dict(self) -> dict[str, Any]:
         """The facts as plain JSON types."""

@@ -5,7 +5,7 @@ import numpy as np
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding, power
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
-from kgrad.diagnosis.skill import learned
+from kgrad.diagnosis.skill import is_certain, learned
 from kgrad.log.run_log import RunLog
 
 PATH = Limit(
@@ -75,7 +75,7 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
         return None
     return Finding(
         rule="learning-rate-too-low",
-        severity="high" if reached < 0.1 else "medium",
+        severity=("high" if reached < 0.1 else "medium") if is_certain(log) else "info",
         summary=(
             f"A step moves the weights by {power(ratio)} of their size, and all {len(log)} steps together by "
             f"{path:.2g}: the learning rate of {rate:.3g} is too low."

@@ -28,6 +28,7 @@ SEARCH = Limit("steps of the first search", 20.0, "steps", "as in loss-scale-tro
         "poor-initialization",
         "output-loss-mismatch",
         "unscaled-inputs",
+        "learning-rate-too-high:overshoot",
     ),
     judged="at once",
 )

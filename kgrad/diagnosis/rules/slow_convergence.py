@@ -46,7 +46,8 @@ def slow_convergence(log: RunLog) -> Finding | None:
         raise NotApplicable("no kernel moved")
     fall, noise = signals.late_fall(log)
     falls = fall > max(FALLS.value, noise)
-    few = len(log) < FEW.value and path < PATH.value
+    steps = int(log.steps[-1] - log.steps[0]) + 1  # also those that were not recorded
+    few = steps < FEW.value and path < PATH.value
     if not few and not falls:
         return None
     progress = signals.loss_curve(log).progress
@@ -56,14 +57,14 @@ def slow_convergence(log: RunLog) -> Finding | None:
         rule="slow-convergence",
         severity="medium" if short else "info",
         summary=(
-            f"{len(log)} steps moved the weights by {path:.2g} of their size{more}: training ended too early."
+            f"{steps} steps moved the weights by {path:.2g} of their size{more}: training ended too early."
             if short
             else f"The loss still fell by {100 * fall:.0f} % over the last half, with little learned: it goes slowly."
         ),
         first_step=int(log.steps[0]),
         last_step=int(log.steps[-1]),
         evidence=(
-            Evidence("steps", float(len(log)), "steps", FEW.value),
+            Evidence("steps", float(steps), "steps", FEW.value),
             Evidence(PATH.name, path, PATH.unit, PATH.value),
             Evidence("learned", reached, "share", NOT_LEARNED.value),
             Evidence(FALLS.name, fall, "share", FALLS.value),
