@@ -134,7 +134,9 @@ def loss_curve(log: RunLog, tolerance: float = 0.005) -> LossCurve:
     lowest = float(np.nanmin(level)) if np.isfinite(level).any() else 0.0
     scale = np.abs(level) if lowest >= 0 else np.maximum(np.abs(level), abs(start - lowest))
     with np.errstate(invalid="ignore", divide="ignore"):
-        leaves = np.round(np.nan_to_num((level - later) / scale), 9)  # a factor on the loss must not tip it
+        leaves: FloatArray = np.round(np.nan_to_num((level - later) / scale), 9).astype(
+            np.float64
+        )  # a factor on the loss must not tip it
         learned = level <= (0.5 * start if lowest >= 0 else start - 0.5 * max(abs(start), start - lowest))
         flat, rising = fall < noise, fall < -noise
     return LossCurve(edges, start, level, error, flat & ~rising, rising, learned, leaves)

@@ -129,3 +129,8 @@ def test_a_deep_and_long_run_takes_less_than_a_second():
     model_phases(log)
     assert len(layer_phases(log)) == 200
     assert perf_counter() - begin < 1.0  # a tenth of it on two slow cores
+
+
+def test_a_loss_that_goes_under_zero_is_not_converged_while_it_falls():
+    found = names(deep(steps=1200, loss=np.linspace(0.1, -2.0, 1200) + NOISE))
+    assert found == ["healthy"]

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from kgrad.diagnosis.skill import constant_answer, skill
+from kgrad.diagnosis import diagnose
+from kgrad.diagnosis.skill import constant_answer, harm, skill
+from kgrad.log.batch import BatchFacts
 
+from .rules.cases import deep
 from .rules.test_unscaled_inputs import PIXELS, case
 
 RANDOM = np.random.default_rng(4)
@@ -85,3 +88,39 @@ def test_a_weight_on_the_loss_changes_no_skill(weights):
 def test_the_size_of_a_summed_loss_is_not_known():
     summed = {"class_name": "SparseCategoricalCrossentropy", "config": {"reduction": "sum"}}
     assert skill(case(PIXELS, loss=summed)) is None
+
+
+def test_a_perfect_answer_to_soft_targets_has_learned_everything():
+    teacher = RANDOM.dirichlet([2.0] * 3, 240)
+    floor = float(-(teacher * np.log(teacher)).sum(axis=1).mean())
+    log = case(np.ones((240, 2)), targets=teacher, loss="categorical_crossentropy")
+    reached = replace(log, columns={**log.columns, "loss": np.full(100, floor)})
+    assert skill(reached) == pytest.approx(1.0)
+    ignored = replace(log, columns={**log.columns, "loss": np.full(100, constant_answer(log))})
+    assert skill(ignored) == pytest.approx(0.0)
+
+
+def test_smoothed_labels_have_a_floor():
+    loss = {"class_name": "CategoricalCrossentropy", "config": {"label_smoothing": 0.2}}
+    smoothed = 0.8 * ONE_HOT + 0.2 / 3
+    floor = float(-(smoothed * np.log(smoothed)).sum(axis=1).mean())
+    log = case(np.ones((240, 2)), targets=ONE_HOT, loss=loss)
+    assert skill(replace(log, columns={**log.columns, "loss": np.full(100, floor)})) == pytest.approx(1.0)
+
+
+def test_rows_of_unequal_weight_have_no_known_answer():
+    log = case(PIXELS)
+    for weights, known in ((np.ones(64), True), (np.full(64, 0.01), False)):
+        facts = BatchFacts.of("given", {"": PIXELS}, {"": np.zeros(64)}, {"": weights}).to_dict()
+        weighted = replace(log, info={**log.info, "batch": facts})
+        assert (constant_answer(weighted) is not None) is known
+
+
+@pytest.mark.parametrize("offset", [-10.0, 10.0, 50.0])
+def test_nobody_knows_how_far_a_loss_of_ones_own_can_fall(offset):
+    """A contrastive loss, an ELBO: a small share of it may be all there is, so it is never grave."""
+    noise = 0.02 * np.random.default_rng(3).normal(size=200)
+    falling = deep(loss=np.geomspace(2.3, 0.1, 200) + noise + offset)
+    assert harm(falling) != "high"
+    assert not [each for each in diagnose(falling).findings if each.severity != "info"]
+    assert harm(deep(loss=np.full(200, 2.3) + noise + offset)) == "high"

@@ -5,7 +5,7 @@ import numpy as np
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding, power
 from kgrad.diagnosis.rule import Limit, rule
-from kgrad.diagnosis.skill import constant_answer
+from kgrad.diagnosis.skill import constant_answer, harm
 from kgrad.log.run_log import RunLog
 
 RATIO = Limit(
@@ -40,13 +40,16 @@ GAINED = Limit(
 KEPT = Limit(
     "share of it that is left at the end", 0.5, "share", "a run that ends with less than half of it goes the wrong way."
 )
+RISEN = Limit(
+    "rise of the loss over its start", 0.2, "share", "as the fall that plateau calls one, upward, beyond six errors."
+)
 EPOCHS = Limit("epochs", 6, "epochs", "fewer show no pattern of turns.")
 LEARNED = Limit("learned", 0.5, "share", "a run that learned half of what there was to learn is not harmed by swings.")
 
 
 @rule(
     columns=("loss", "learning_rate", "update_norm", "weight_norm"),
-    limits=(RATIO, OVERSHOOT, TURNS, SWING, GAINED, KEPT, EPOCHS, LEARNED),
+    limits=(RATIO, OVERSHOOT, TURNS, SWING, GAINED, KEPT, RISEN, EPOCHS, LEARNED),
     symptom_of=("output-loss-mismatch", "unscaled-inputs", "poor-initialization"),
 )
 def learning_rate_too_high(log: RunLog) -> Finding | None:
@@ -55,12 +58,14 @@ def learning_rate_too_high(log: RunLog) -> Finding | None:
     Measured: the largest update of a kernel relative to its size in the first steps, and how far the loss then rises
     above what a constant answer gets (`overshoot`). And the means of the epochs: how often they turn and how far they
     swing (`oscillation`); a swing in a run that learns is a note. And whether the run loses most of what it had learned
-    (`unlearned`).
+    (`unlearned`), or ends above where it began and has learned nothing in between (`rising`).
 
     Blind spot: gradients that grow through depth make large steps at any learning rate; where `exploding-gradient`
     shows growth over depth, it comes first.
     """
-    return next((said for look in (_overshoot, _oscillation, _unlearned) if (said := look(log)) is not None), None)
+    return next(
+        (said for look in (_overshoot, _oscillation, _unlearned, _rising) if (said := look(log)) is not None), None
+    )
 
 
 def _overshoot(log: RunLog) -> Finding | None:
@@ -106,7 +111,7 @@ def _oscillation(log: RunLog) -> Finding | None:
         return None
     half = means[len(means) // 2 :]
     expected = constant_answer(log) or abs(float(log["loss"][0]))
-    if not np.isfinite(half).all() or not expected:
+    if not np.isfinite(half).all() or not expected or np.min(means) < 0:  # under zero there is no share of it
         return None
     change = np.diff(half) / expected
     turns = float(np.mean(np.sign(change[1:]) != np.sign(change[:-1]))) if len(change) > 1 else 0.0
@@ -139,7 +144,13 @@ def _unlearned(log: RunLog) -> Finding | None:
     curve = signals.loss_curve(log)
     expected = constant_answer(log) or abs(curve.start)
     tail = curve.level[-max(2, len(curve.level) // 10) :]
-    if not expected or not np.isfinite(curve.best) or not np.isfinite(tail).any() or len(curve.level) < EPOCHS.value:
+    if (
+        not expected
+        or not np.isfinite(curve.best)
+        or curve.best < 0
+        or not np.isfinite(tail).any()
+        or len(curve.level) < EPOCHS.value
+    ):
         return None
     gained = 1.0 - curve.best / expected
     kept = (1.0 - float(np.nanmedian(tail)) / expected) / gained if gained > 0 else 1.0
@@ -162,4 +173,30 @@ def _unlearned(log: RunLog) -> Finding | None:
         ),
         confidence=0.75,
         details={"kind": "unlearned", "learning_rate": rate, "suggested": rate / 10},
+    )
+
+
+def _rising(log: RunLog) -> Finding | None:
+    curve = signals.loss_curve(log)
+    known = curve.level[np.isfinite(curve.level)]
+    if len(known) < 2 * EPOCHS.value or not np.isfinite(curve.start):
+        return None
+    beyond = max(RISEN.value * abs(curve.start), 6.0 * float(np.nanmedian(curve.error)))
+    end = float(np.median(known[-max(2, len(known) // 10) :]))
+    if end - curve.start <= beyond or curve.start - curve.best > beyond / 4:
+        return None
+    rate = float(np.nanmedian(log["learning_rate"]))
+    hint = " or has the wrong sign" if rate <= 0 else ", or the sign of the loss is wrong"
+    return Finding(
+        rule="learning-rate-too-high",
+        severity="high" if harm(log) == "high" and constant_answer(log) else "low",
+        summary=(
+            f"The loss rose from {curve.start:.3g} to {end:.3g} and was never much lower: the steps lead uphill. "
+            f"The learning rate of {rate:.3g} is too high{hint}."
+        ),
+        first_step=int(log.steps[0]),
+        last_step=int(log.steps[-1]),
+        evidence=(Evidence(RISEN.name, (end - curve.start) / (abs(curve.start) or 1.0), "share", RISEN.value),),
+        confidence=0.6,
+        details={"kind": "rising", "learning_rate": rate, "suggested": abs(rate) / 10},
     )

@@ -5,7 +5,7 @@ import numpy as np
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding, power
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
-from kgrad.diagnosis.skill import is_certain, learned
+from kgrad.diagnosis.skill import harm, is_certain, learned
 from kgrad.log.run_log import RunLog
 
 PATH = Limit(
@@ -33,12 +33,19 @@ LARGEST = Limit(
 NOT_LEARNED = Limit("learned", 0.3, "share", "as in the rule plateau.")
 FALLS = Limit("fall of the loss over the last half", 0.02, "share", "as in slow-convergence.")
 SOME = Limit("learned, some", 0.1, "share", "as in the rule plateau: more is no noise of nothing.")
+IDLE = Limit(
+    "learning rate over its own largest",
+    1e-3,
+    "1",
+    "a thousandth of it in more than half of the steps: a decay given epochs where it counts steps (own choice).",
+)
+ENOUGH = Limit("learned, enough", 0.5, "share", "a run that learned half of what there was may rest.")
 FEWEST = Limit("steps", 50, "steps", "fewer steps say that there were few, which `slow-convergence` does.")
 
 
 @rule(
     columns=("loss", "learning_rate", "update_norm", "weight_norm"),
-    limits=(PATH, RATIO, LARGEST, NOT_LEARNED, FALLS, SOME, FEWEST),
+    limits=(PATH, RATIO, LARGEST, NOT_LEARNED, FALLS, SOME, IDLE, ENOUGH, FEWEST),
     symptom_of=(
         *("nonfinite-gradient", "exploding-gradient", "vanishing-gradient", "dead-units", "saturated-activation"),
         *("output-loss-mismatch", "unscaled-inputs", "poor-initialization", "over-regularised", "disconnected-weights"),
@@ -52,13 +59,17 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
     Measured: the update of the median kernel relative to its size, per step and summed over the run. The learning
     rate is too low where little was learned, the weights went less than half their size, the median step is under the
     usual one, and a learning rate under 1 would make up for it. A loss that fell some way and then stood for the last
-    half of the run has been stopped by something else, for small steps never stop it.
+    half of the run has been stopped by something else, for small steps never stop it. And whether the learning rate
+    itself was all but zero for most of the run (`idle`).
 
     Blind spot: under SGD a small gradient has the same sign as a small learning rate; where another rule explains the
     small gradient, this finding is its symptom.
     """
     if len(log) < FEWEST.value:
         raise NotApplicable(f"{len(log)} steps are too few to blame their size; {FEWEST.value:.0f} are needed")
+    idle = _idle(log)
+    if idle is not None:
+        return idle
     columns = signals.kernels(log)
     if not columns:
         raise NotApplicable("the model has no trainable kernel")
@@ -89,4 +100,33 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
         ),
         confidence=0.85 if path < PATH.value / 5 else 0.7,
         details={"learning_rate": rate, "suggested": needed, "ratio": ratio, "path": path},
+    )
+
+
+def _idle(log: RunLog) -> Finding | None:
+    """A schedule that ended long before the run, or a rate of zero."""
+    rate = np.nan_to_num(log["learning_rate"])
+    largest = float(rate.max())
+    idle = rate <= IDLE.value * largest
+    severity = harm(log)
+    if idle.mean() <= 0.5 or severity == "info" or learned(log) >= ENOUGH.value:
+        return None
+    first = len(idle) if not idle[-1] else len(idle) - int(np.argmin(idle[::-1])) if not idle.all() else 0
+    begin = int(log.steps[min(first, len(idle) - 1)])
+    was = f"had been {largest:.3g}" if largest > 0 else "is zero"
+    return Finding(
+        rule="learning-rate-too-low",
+        severity=severity,
+        summary=(
+            f"The learning rate {was} and is next to nothing in {100 * idle.mean():.0f} % of the steps, "
+            f"from step {begin} on: the weights stand still. Does a schedule count epochs where Keras counts steps?"
+        ),
+        first_step=begin,
+        last_step=int(log.steps[-1]),
+        evidence=(
+            Evidence("share of the steps at next to no learning rate", float(idle.mean()), "share", 0.5),
+            Evidence("learned", learned(log), "share", ENOUGH.value),
+        ),
+        confidence=0.9,
+        details={"kind": "idle", "learning_rate": largest},
     )

@@ -35,9 +35,9 @@ SEARCH = Limit("steps of the first search", 20.0, "steps", "as in loss-scale-tro
 def nonfinite_gradient(log: RunLog) -> Finding | None:
     """Gradients are NaN or infinite: the update destroys the weights, and nothing after it means anything.
 
-    Measured: the count of elements that are not finite, per variable and step. Steps that a loss-scale optimizer
-    skipped do no harm and count only where there are many of them after its first search for a scale. The layer
-    nearest the output among those that broke first is named, since the gradient arrives there first.
+    Measured: the count of elements that are not finite, per variable and step, and the loss. Steps that a loss-scale
+    optimizer skipped do no harm and count only where there are many of them after its first search for a scale. The
+    layer nearest the output among those that broke first is named, since the gradient arrives there first.
 
     The likely origin is told too: inputs or targets that are not finite themselves, the way forward (the loss of that
     step was not finite) or the way back (it was).
@@ -47,7 +47,9 @@ def nonfinite_gradient(log: RunLog) -> Finding | None:
     """
     broken = np.nan_to_num(log["nonfinite_count"]) > 0
     skipped = np.nan_to_num(log["skipped"]) > 0 if "skipped" in log else np.zeros(len(log), bool)
-    harmful = broken.any(axis=1) & ~skipped
+    lost = ~np.isfinite(log["loss"]) if "loss" in log else np.zeros(len(log), bool)
+    lost &= not lost.all()  # a recorder that was never told the loss
+    harmful = (broken.any(axis=1) | lost) & ~skipped
     later = skipped[log.steps >= SEARCH.value]
     if not harmful.any() and (not later.any() or later.mean() <= SKIPPED.value):
         return None
@@ -55,15 +57,16 @@ def nonfinite_gradient(log: RunLog) -> Finding | None:
     first = int(np.argmax(hit))
     variables = log.structure.variables
     layers = tuple(dict.fromkeys(variables[i].layer for i in np.flatnonzero(broken[first])))
-    nearest = layers[-1] if layers else "the loss"
+    nearest = layers[-1] if layers else ""
     share = float(hit.mean())
     origin = _origin(log, first)
     return Finding(
         rule="nonfinite-gradient",
         severity="high" if harmful.any() else "medium",
         summary=(
-            f"The gradient is not finite from step {int(log.steps[first])} on, first in {len(layers)} layers "
-            f"({nearest} is nearest the output){_SAID[origin]}; {100 * share:.0f} % of the steps are lost."
+            f"The {'gradient' if layers else 'loss'} is not finite from step {int(log.steps[first])} on"
+            + (f", first in {len(layers)} layers ({nearest} is nearest the output)" if layers else "")
+            + f"{_SAID[origin]}; {100 * share:.0f} % of the steps are lost."
         ),
         layers=layers,
         first_step=int(log.steps[first]),

@@ -80,3 +80,17 @@ def test_a_factor_on_the_loss_changes_nothing(factor, log):
     one, other = (outcome(RULE, each) for each in (log, scaled(log, factor)))
     assert one.status == other.status
     assert (one.finding and one.finding.severity) == (other.finding and other.finding.severity)
+
+
+def test_a_loss_that_only_rises_leads_uphill():
+    noise = 0.02 * np.random.default_rng(0).normal(size=200)
+    said = outcome(RULE, deep(loss=np.linspace(2.3, 4.3, 200) + noise, learning_rate=np.full(200, 0.01))).finding
+    assert said.details["kind"] == "rising"
+    level = outcome(RULE, deep(loss=np.full(200, 2.3) + noise, learning_rate=np.full(200, 0.01)))
+    assert level.status == "clear"
+
+
+def test_losses_under_zero_have_no_share_to_lose():
+    loss = np.concatenate([np.linspace(0.1, -2, 100), np.linspace(-2, -1.5, 100)])
+    log = deep(loss=loss, learning_rate=np.full(200, 0.01))
+    assert outcome(RULE, replace(log, epochs={"loss": loss.reshape(20, 10).mean(axis=1)})).status == "clear"

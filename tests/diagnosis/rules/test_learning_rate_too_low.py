@@ -61,3 +61,13 @@ def test_a_loss_that_fell_and_then_stood_was_stopped_by_something_else():
     falling = np.linspace(2.3, 1.9, 200)
     assert outcome(RULE, creeping(loss=stood + noise)).status == "clear"
     assert outcome(RULE, creeping(loss=falling + noise)).status == "found"
+
+
+def test_a_schedule_that_ended_long_before_the_run():
+    rate = np.where(np.arange(200) < 20, 1e-3, 0.0)
+    stuck = np.full(200, 2.0) + 0.02 * np.random.default_rng(0).normal(size=200)
+    said = outcome(RULE, creeping(ratio=1e-2, loss=stuck, learning_rate=rate)).finding
+    assert (said.details["kind"], said.first_step, said.severity) == ("idle", 20, "high")
+    assert outcome(RULE, creeping(loss=stuck, rate=0.0)).finding.details["kind"] == "idle"
+    learned = creeping(ratio=1e-2, loss=np.geomspace(2.3, 0.1, 200), learning_rate=rate)
+    assert outcome(RULE, learned).status == "clear"

@@ -75,3 +75,11 @@ def test_data_that_are_not_finite_are_the_cause_of_everything(part):
     findings = diagnose(replace(log, info={**log.info, "batch": facts})).findings
     said = next(finding for finding in findings if finding.rule == "nonfinite-gradient")
     assert (said.details["kind"], said.caused_by) == (part, None)
+
+
+def test_a_loss_that_is_not_finite_counts_and_one_that_was_never_told_does_not():
+    loss = np.where(np.arange(200) < 80, 2.0, np.nan)
+    said = outcome("nonfinite-gradient", deep(loss=loss)).finding
+    assert (said.first_step, said.layers, said.severity) == (80, (), "high")
+    assert said.summary.startswith("The loss is not finite")
+    assert outcome("nonfinite-gradient", deep(loss=np.full(200, np.nan))).status == "clear"
