@@ -14,6 +14,8 @@ _REST = 20.0
 _FIRST = 50
 # What passes by itself must last: two looks in a row, after this share of the planned steps.
 _SETTLED = 0.2
+# What ended before this share of the steps so far is over, and no reason to stop.
+_PASSED = 0.8
 
 
 @dataclass(frozen=True)
@@ -70,17 +72,19 @@ class Live:
         self._due = steps * _LONGER
         self._rest_until = time.monotonic() + _REST * (time.monotonic() - start)
         settled = planned is None or steps >= _SETTLED * planned
-        counted = [f for f in diseases if self._counts(f, settled)]
-        # A symptom is left to the report where its cause is told; where its cause is not judged yet, it is news.
-        lasting = [f for f in counted if f.caused_by not in {each.rule for each in counted}]
+        counted = [f for f in diseases if self._counts(f, settled, steps)]
+        told = {each.rule for each in counted}
+        # A symptom is left to the report where its cause is told. A grave one whose cause is not judged yet is news.
+        lasting = [f for f in counted if not f.caused_by or (f.caused_by not in told and f.severity == "high")]
         self._seen = {finding.rule for finding in diseases}
         new = [finding for finding in lasting if finding.rule not in self._told]
         self._told |= {finding.rule for finding in new}
         return [Sight(finding, self._stops(finding)) for finding in new]
 
-    def _counts(self, finding: Finding, settled: bool) -> bool:
+    def _counts(self, finding: Finding, settled: bool, steps: int) -> bool:
         judged = find_rule(finding.rule).judged
-        return judged == "at once" or (judged == "in time" and settled and finding.rule in self._seen)
+        lasts = finding.last_step >= _PASSED * steps
+        return judged == "at once" or (judged == "in time" and settled and lasts and finding.rule in self._seen)
 
     def _stops(self, finding: Finding) -> bool:
         return self._stop_on is not None and SEVERITIES.index(finding.severity) >= SEVERITIES.index(self._stop_on)

@@ -103,6 +103,17 @@ def test_the_looks_take_a_share_of_the_time_at_most(monkeypatch):
     assert not watcher.is_due(110)
 
 
+def test_a_grave_symptom_whose_cause_is_judged_at_the_end_only_is_told(tmp_path, capsys):
+    """Steps too small to see are judged when the run is over; that nothing is learned is not."""
+    model = healthy()
+    model.optimizer.learning_rate = 1e-8
+    monitor = fit(model, tmp_path / "run", stop_on="high")
+    offline = kgrad.diagnose(kgrad.read_run(monitor.run)).findings[0]
+    assert (offline.rule, offline.severity) == ("learning-rate-too-low", "high")
+    assert 0 < monitor.stopped_step < 400
+    assert "plateau" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("severity", ["info", "worst", 3])
 def test_a_severity_that_is_none_is_refused(severity):
     with pytest.raises(CaptureError, match="stop_on"):

@@ -44,10 +44,14 @@ for build, x in ((dense, vectors), (embedding, tokens)):
     batches = [(x[i : i + 16], labels[i : i + 16]) for i in range(0, len(x), 16)] * 2
     assert_agrees(log, train_by_hand(lambda: build(False), batches), tolerance=1e-3)
     plain = train_plain(lambda: build(jit), (x, labels))
-    apart = max(float(np.abs(a - b).max()) for a, b in zip(watched.get_weights(), plain.get_weights(), strict=True))
+    weights = list(zip(watched.get_weights(), plain.get_weights(), strict=True))
+    apart = max(float((np.abs(a - b) / np.abs(b).max()).max()) for a, b in weights)
     found[build.__name__] = [bool(watched.jit_compile), same_weights(watched, plain), apart]
 print(json.dumps(found))
 """
+
+# Eight steps of training, each rounded in the last of float32's 24 bits.
+ROUNDING = 8 * 2.0**-24
 
 
 @pytest.mark.slow
@@ -66,4 +70,6 @@ def test_the_log_equals_a_hand_written_loop_and_the_weights_those_without_kgrad(
     assert set(found) == {"dense", "embedding"}
     for compiled, same, apart in found.values():
         assert compiled == (jit_compile == "true") or jit_compile == "auto"  # "auto" is Keras' choice
-        assert same, f"the weights are {apart} apart"
+        # XLA may fuse the update with what reads the gradient beside it, by the processor it compiles for: the same
+        # versions gave equal bits on one machine and a last bit's difference on another (docs/performance.md).
+        assert same or (compiled and apart <= ROUNDING), f"the weights are {apart} apart"
