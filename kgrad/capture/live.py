@@ -65,7 +65,7 @@ class Live:
             planned: steps that the whole training is to have, `None` where that is not known.
 
         Returns:
-            Causes that were not told before, gravest first; symptoms are left to the report.
+            Causes that were not told before, gravest first, and grave symptoms whose cause is not judged yet.
         """
         start = time.monotonic()
         diseases = [f for f in workflow.examine(run).diagnosis.findings if f.severity != "info"]
@@ -73,9 +73,9 @@ class Live:
         self._rest_until = time.monotonic() + _REST * (time.monotonic() - start)
         settled = planned is None or steps >= _SETTLED * planned
         counted = [f for f in diseases if self._counts(f, settled, steps)]
-        told = {each.rule for each in counted}
+        causes = {each.rule for each in counted}
         # A symptom is left to the report where its cause is told. A grave one whose cause is not judged yet is news.
-        lasting = [f for f in counted if not f.caused_by or (f.caused_by not in told and f.severity == "high")]
+        lasting = [f for f in counted if not f.caused_by or (f.caused_by not in causes and f.severity == "high")]
         self._seen = {finding.rule for finding in diseases}
         new = [finding for finding in lasting if finding.rule not in self._told]
         self._told |= {finding.rule for finding in new}

@@ -34,19 +34,20 @@ def signal_to_noise(log: RunLog, window: int = 100) -> tuple[NDArray[np.int64], 
         raise KgradError(f"window={window}: expected {SMALLEST_WINDOW} steps or more")
     edges = np.append(np.arange(0, len(log), window), len(log)).astype(np.int64)
     with np.errstate(divide="ignore"):
-        return log.steps[edges[:-1]], 1.0 / noise_over_signal(log, edges)
+        return log.steps[edges[:-1]], 1.0 / noise_over_signal(log, products(log), edges)
 
 
-def noise_over_signal(log: RunLog, edges: NDArray[np.int64], errors: float = 0.0) -> FloatArray:
+def noise_over_signal(log: RunLog, inner: FloatArray, edges: NDArray[np.int64], errors: float = 0.0) -> FloatArray:
     """Noise over signal (squared) of each window; infinite where no signal is seen, NaN where too little is known.
 
     Args:
-        log: a run with the columns `cosine` and `gradient_norm`.
+        log: a run with the column `gradient_norm`.
+        inner: its `products`.
         edges: first position of each window and the end, shape `(windows + 1,)`.
         errors: so many standard errors are added to the signal; the ratio is then one that it is at least, and NaN
             where even so no signal is left.
     """
-    inner, squares = products(log), np.nansum(log["gradient_norm"] ** 2, axis=1)
+    squares = np.nansum(log["gradient_norm"] ** 2, axis=1)
     batches = (log.info.get("fit") or {}).get("steps_per_epoch") or np.inf
     ratio = np.full(len(edges) - 1, np.nan)
     for place, (first, end) in enumerate(pairwise(edges)):

@@ -27,8 +27,6 @@ _CHANGE = 1.25
 _SIGNAL = 0.25
 # The same limits as in the rules of these names: three decades through depth, two over the steps.
 _VANISHED, _EXPLODED = 3.0, 2.0
-# As in the rule saddle-point: a gradient of a tenth of the run's largest is small.
-_SMALL = 0.1
 # As in the rule plateau: the share of the level by which a loss falls after one.
 _LEAVES = 0.2
 
@@ -143,16 +141,11 @@ def _stretches(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def _curves_down(log: RunLog, first: int, last: int) -> bool:
-    """Whether a curvature of these steps is negative beyond its error and not tiny, where the gradient is small."""
-    table = log.tables.get("curvature")
-    if not table:
+    """Whether a curvature taken in these steps is that of a saddle."""
+    if "curvature" not in log.tables:
         return False
-    inside = (table["step"] >= first) & (table["step"] <= last + 1)
-    if "global_norm" in log and np.isfinite(log["global_norm"]).any():
-        largest_norm = np.nanmax(np.where(np.isfinite(log["global_norm"]), log["global_norm"], np.nan))
-        inside &= np.asarray(table["gradient_norm"]) <= _SMALL * largest_norm
-    smallest, error, largest = (table[key][inside] for key in ("smallest", "smallest_error", "largest"))
-    return bool(((smallest + error < 0) & (smallest < -0.1 * np.maximum(np.abs(largest), np.abs(smallest)))).any())
+    steps = log.table("curvature")["step"]
+    return bool((signals.at_saddles(log) & (steps >= first) & (steps <= last + 1)).any())
 
 
 def _exploded(norm: FloatArray) -> NDArray[np.bool_]:

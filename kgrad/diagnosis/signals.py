@@ -15,6 +15,8 @@ from kgrad.log.run_log import FloatArray, RunLog
 # Windows a run is cut into: fine enough for a phase of a few percent, coarse enough for a median.
 WINDOWS = 60
 SMALLEST_WINDOW = 5
+# Where a saddle begins: smallest over largest eigenvalue, and gradient over the run's largest (see saddle-point).
+STEEP_DOWN, SMALL_GRADIENT = -0.1, 0.1
 # Median absolute deviation -> standard deviation of a normal distribution; the standard error of a median
 # is 1.253 times that of a mean (Kenney & Keeping 1962).
 _MAD_TO_STD, _MEDIAN_ERROR = 1.4826, 1.253
@@ -193,6 +195,25 @@ def depth_trend(log: RunLog) -> DepthTrend:
     ranks = ranks - ranks.mean(axis=1, keepdims=True)
     agreement = np.where(known, (ranks * depth).sum(axis=1) / (depth**2).sum(), 0.0)
     return DepthTrend(edges, slope * (len(columns) - 1), agreement)
+
+
+def at_saddles(log: RunLog) -> NDArray[np.bool_]:
+    """Whether each probe of the curvature is that of a saddle, shape `(probes,)`.
+
+    The smallest eigenvalue is negative beyond its error and not tiny beside the largest (`STEEP_DOWN`), and the
+    gradient is small beside the run's largest (`SMALL_GRADIENT`), where that is known.
+
+    Args:
+        log: a run with the table of curvature.
+    """
+    table = {name: np.asarray(values) for name, values in log.table("curvature").items()}
+    smallest, scale = table["smallest"], np.maximum(np.abs(table["largest"]), np.abs(table["smallest"]))
+    found = (smallest + table["smallest_error"] < 0) & (smallest <= STEEP_DOWN * scale)
+    norms = log["global_norm"] if "global_norm" in log else np.zeros(0)
+    finite = norms[np.isfinite(norms)]
+    if len(finite):
+        found &= table["gradient_norm"] <= SMALL_GRADIENT * finite.max()
+    return np.asarray(found)
 
 
 def closed(mask: NDArray[np.bool_], gap: int) -> NDArray[np.bool_]:

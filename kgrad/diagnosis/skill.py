@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from kgrad.diagnosis import signals
+from kgrad.log.batch import times_log
 from kgrad.log.objective import Objective, objectives
 from kgrad.log.run_log import RunLog
 
@@ -84,16 +85,12 @@ def least_loss(objective: Objective) -> float:
     smoothing = float(objective.loss.config.get("label_smoothing") or 0.0) if objective.loss else 0.0
     if name in _CLASSES and objective.units:
         rest = smoothing / objective.units
-        smoothed = -_times_log(1 - smoothing + rest) - (objective.units - 1) * _times_log(rest)
+        smoothed = float(-times_log(1 - smoothing + rest) - (objective.units - 1) * times_log(rest))
         return max(smoothed, (target.row_entropy or 0.0) if target else 0.0)
     if name == "binary_crossentropy":
-        smoothed = -_times_log(1 - smoothing / 2) - _times_log(smoothing / 2)
+        smoothed = float(-times_log(1 - smoothing / 2) - times_log(smoothing / 2))
         return max(smoothed, (target.element_entropy or 0.0) if target else 0.0)
     return 0.0
-
-
-def _times_log(share: float) -> float:
-    return share * math.log(share) if share > 0 else 0.0
 
 
 def learned(log: RunLog) -> float:
@@ -108,7 +105,7 @@ def is_certain(log: RunLog) -> bool:
     Where nobody knows how far a loss can fall (a contrastive loss, an ELBO, a loss of one's own), a small fall may be
     all that there is.
     """
-    return skill(log) is not None or not _fell(log)
+    return skill(log) is not None or not _fell(signals.loss_curve(log))
 
 
 def harm(log: RunLog) -> str:
@@ -119,17 +116,19 @@ def harm(log: RunLog) -> str:
     `"high"` only where the loss never fell beyond its noise. Before a fifth of the planned steps (and 50 of them)
     nothing learned is `"medium"` only: it may yet come.
     """
-    reached, progress = skill(log), signals.loss_curve(log).progress
-    nothing, little = (progress < 0.3, progress < 0.5) if reached is None else (reached < 0.1, reached < 0.5)
-    return "high" if nothing and not _is_early(log) and is_certain(log) else "medium" if little else "info"
+    reached, curve = skill(log), signals.loss_curve(log)
+    if reached is None:
+        nothing, little = curve.progress < 0.3 and not _fell(curve), curve.progress < 0.5
+    else:
+        nothing, little = reached < 0.1, reached < 0.5
+    return "high" if nothing and not _is_early(log) else "medium" if little else "info"
 
 
-def _fell(log: RunLog) -> bool:
+def _fell(curve: signals.LossCurve) -> bool:
     """Whether the loss fell by more than noise and by 2 % of it, once the first tenth of the run was over.
 
     What falls sooner and then stands is what a network learns of the targets' means alone.
     """
-    curve = signals.loss_curve(log)
     level = curve.level[len(curve.level) // 10 :]
     known = np.isfinite(level)
     if known.sum() < 2:

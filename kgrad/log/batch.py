@@ -34,7 +34,8 @@ class TensorFacts:
         one_hot: whether every row (over the last axis) holds one 1 and zeros.
         row_sums_one: whether every row (over the last axis) is non-negative and sums to 1.
         rows: how many rows (over all axes but the last) there were.
-        feature_variance: mean over the features (last axis) of their unbiased variance; `None` for one row.
+        feature_variance: mean over the features (last axis) of their unbiased variance; `None` for one row. This and
+            what follows are worked out for targets only.
         absolute_deviation: mean distance of the elements from the median of their feature; `None` for one row.
         feature_entropy: mean over the features of the entropy in nats of a coin that falls as their mean; `None` where
             an element is outside 0 to 1.
@@ -71,8 +72,13 @@ class TensorFacts:
     row_entropy: float | None = None
 
     @classmethod
-    def of(cls, name: str, values: NDArray[Any]) -> "TensorFacts":
+    def of(cls, name: str, values: NDArray[Any], target: bool = False) -> "TensorFacts":
         """The facts of an array whose first axis is rows.
+
+        Args:
+            name: of the input or output.
+            values: the array.
+            target: whether to work out what the best constant and a perfect answer to it leave of the usual losses.
 
         >>> TensorFacts.of("", np.eye(3)).one_hot
         True
@@ -108,16 +114,17 @@ class TensorFacts:
             one_hot=sums_one and set(distinct.tolist()) <= {0.0, 1.0},
             row_sums_one=sums_one,
             rows=len(known),
-            **_spread(known),
-            feature_entropy=_feature_entropy(known),
-            label_entropy=_label_entropy(known, sums_one),
-            element_entropy=_element_entropy(known),
-            row_entropy=float(-_times_log(known).sum(axis=1).mean()) if sums_one else None,
+            **(_answers(known, sums_one) if target else {}),
         )
 
 
+def _answers(values: NDArray[np.float64], sums_one: bool) -> dict[str, float | None]:
+    """What the best constant and a perfect answer leave of the usual losses; `values` is `(rows, features)`."""
+    found = {**_spread(values), **_coins(values), "label_entropy": _label_entropy(values, sums_one)}
+    return found | ({"row_entropy": float(-times_log(values).sum(axis=1).mean())} if sums_one else {})
+
+
 def _spread(values: NDArray[np.float64]) -> dict[str, float]:
-    """What the best constant answer leaves of a squared and of an absolute error; `values` is `(rows, features)`."""
     if len(values) < 2:
         return {}
     distance = np.abs(values - np.median(values, axis=0))
@@ -127,24 +134,24 @@ def _spread(values: NDArray[np.float64]) -> dict[str, float]:
     }
 
 
-def _feature_entropy(values: NDArray[np.float64]) -> float | None:
-    """Mean entropy of the features' means, which count half a row each of 0 and 1 besides (Jeffreys' prior)."""
+def _coins(values: NDArray[np.float64]) -> dict[str, float]:
+    """Entropies of coins that fall as the features' means and as the elements do, where all lie from 0 to 1.
+
+    The means count half a row each of 0 and 1 besides (Jeffreys' prior).
+    """
     if values.min() < 0 or values.max() > 1:
-        return None
+        return {}
     mean = (values.sum(axis=0) + 0.5) / (len(values) + 1)
-    return float(-(mean * np.log(mean) + (1 - mean) * np.log(1 - mean)).mean())
+    return {"feature_entropy": _coin(mean), "element_entropy": _coin(values)}
 
 
-def _element_entropy(values: NDArray[np.float64]) -> float | None:
-    """What no answer can take from a binary cross-entropy: soft targets cost their own entropy."""
-    if values.min() < 0 or values.max() > 1:
-        return None
-    return float(-(_times_log(values) + _times_log(1 - values)).mean())
+def _coin(shares: NDArray[np.float64]) -> float:
+    return float(-(times_log(shares) + times_log(1 - shares)).mean())
 
 
-def _times_log(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def times_log(values: NDArray[np.float64] | float) -> NDArray[np.float64]:
     """`x log x`, 0 at 0."""
-    return values * np.log(np.where(values > 0, values, 1.0))
+    return np.asarray(values * np.log(np.where(np.asarray(values) > 0, values, 1.0)))
 
 
 def _label_entropy(values: NDArray[np.float64], sums_one: bool) -> float | None:
@@ -188,7 +195,7 @@ class BatchFacts:
         """The facts of a batch, given as arrays by name."""
         rows = next((len(values) for values in inputs.values()), 0)
         weighted = any((np.asarray(each) != 1).any() for each in (weights or {}).values())
-        return cls(source, rows, _facts(inputs), _facts(targets), weighted)
+        return cls(source, rows, _facts(inputs), _facts(targets, target=True), weighted)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "BatchFacts":
@@ -201,8 +208,8 @@ class BatchFacts:
         return asdict(self)
 
 
-def _facts(arrays: Mapping[str, NDArray[Any]]) -> tuple[TensorFacts, ...]:
-    return tuple(TensorFacts.of(name, np.asarray(values)) for name, values in arrays.items())
+def _facts(arrays: Mapping[str, NDArray[Any]], target: bool = False) -> tuple[TensorFacts, ...]:
+    return tuple(TensorFacts.of(name, np.asarray(values), target) for name, values in arrays.items())
 
 
 def _loaded(items: Sequence[Mapping[str, Any]]) -> tuple[TensorFacts, ...]:

@@ -141,7 +141,8 @@ def prescribe_self_normalizing(log: RunLog, finding: Finding) -> Prescription | 
 
     Source: Klambauer et al. 2017, "Self-Normalizing Neural Networks", made for deep chains of dense layers.
     """
-    hidden = [name for name in _hidden(log, (*_LARGEST_SLOPE, *_RELU_LIKE)) if name in {e.name for e in _chain(log)}]
+    dense = {layer.name for layer in _chain(log)}
+    hidden = [name for name in _hidden(log, (*_LARGEST_SLOPE, *_RELU_LIKE)) if name in dense]
     if len(hidden) < _DEEP or len(hidden) < len(log.structure.weighted_layers) - 1:
         return None
     why = f"{len(hidden)} dense layers with SELU bring their outputs back to mean 0 and variance 1 at each of them."

@@ -16,6 +16,7 @@ _HEALTHY_SHARE = 0.9
 _SPIKE = 10.0
 # Fewer healthy steps than this say nothing of a distribution.
 _FEWEST = 10
+_ARGUMENTS = ("clipnorm", "global_clipnorm", "clipvalue")
 
 
 def prescribe_clipping(log: RunLog, finding: Finding, diagnosis: Diagnosis) -> Prescription | None:
@@ -39,17 +40,8 @@ def prescribe_clipping(log: RunLog, finding: Finding, diagnosis: Diagnosis) -> P
         if len(healthy)
         else f"at this learning rate it moves the weights by {100 * TARGET_RATIO:g} % of their size per step"
     )
-    return Prescription(
-        knob="clipping",
-        target=("optimizer",),
-        before=_present(log),
-        after=f"clipnorm={number(bound)}",
-        why=f"A bound of {number(bound)} keeps one bad step from undoing many good ones: {origin}.",
-        code=f"optimizer = {optimizer_code(log.info, clipnorm=bound, global_clipnorm=None, clipvalue=None)}",
-        finding=finding.rule,
-        evidence=_evidence(largest, healthy, bound),
-        settings={"clipnorm": bound},
-    )
+    why = f"A bound of {number(bound)} keeps one bad step from undoing many good ones: {origin}."
+    return _bound(log, finding, "clipnorm", bound, why, _evidence(largest, healthy, bound))
 
 
 def prescribe_global_clipping(log: RunLog, finding: Finding, diagnosis: Diagnosis) -> Prescription | None:
@@ -65,16 +57,25 @@ def prescribe_global_clipping(log: RunLog, finding: Finding, diagnosis: Diagnosi
     if not len(healthy) or not np.quantile(healthy, _HEALTHY_SHARE) > 0:
         return None
     bound = float(number(float(np.quantile(healthy, _HEALTHY_SHARE))))
+    why = f"Nine in ten healthy steps stay under {number(bound)}; longer ones keep their direction and lose length."
+    return _bound(log, finding, "global_clipnorm", bound, why, _evidence(norms, healthy, bound))
+
+
+def _bound(
+    log: RunLog, finding: Finding, argument: str, bound: float, why: str, evidence: tuple[Evidence, ...]
+) -> Prescription:
+    """That argument of the optimizer at the bound, and no other clipping."""
+    changes: dict[str, float | None] = {**dict.fromkeys(_ARGUMENTS), argument: bound}
     return Prescription(
         knob="clipping",
         target=("optimizer",),
         before=_present(log),
-        after=f"global_clipnorm={number(bound)}",
-        why=f"Nine in ten healthy steps stay under {number(bound)}; longer ones keep their direction and lose length.",
-        code=f"optimizer = {optimizer_code(log.info, global_clipnorm=bound, clipnorm=None, clipvalue=None)}",
+        after=f"{argument}={number(bound)}",
+        why=why,
+        code=f"optimizer = {optimizer_code(log.info, **changes)}",
         finding=finding.rule,
-        evidence=_evidence(norms, healthy, bound),
-        settings={"global_clipnorm": bound},
+        evidence=evidence,
+        settings={argument: bound},
     )
 
 
@@ -114,7 +115,7 @@ def _from_weights(log: RunLog) -> float | None:
 
 def _present(log: RunLog) -> str:
     config = inner_optimizer(log.info)["config"]
-    for name in ("clipnorm", "global_clipnorm", "clipvalue"):
+    for name in _ARGUMENTS:
         if config.get(name):
             return f"{name}={config[name]:g}"
     return "no clipping"
@@ -129,14 +130,5 @@ def prescribe_looser_clipping(log: RunLog, finding: Finding) -> Prescription | N
     if not len(finite):
         return None
     bound = float(number(float(np.quantile(finite, _HEALTHY_SHARE))))
-    return Prescription(
-        knob="clipping",
-        target=("optimizer",),
-        before=_present(log),
-        after=f"clipnorm={number(bound)}",
-        why=f"The present bound cuts nearly every step down; {number(bound)} leaves nine in ten of them as they are.",
-        code=f"optimizer = {optimizer_code(log.info, clipnorm=bound, global_clipnorm=None, clipvalue=None)}",
-        finding=finding.rule,
-        evidence=_evidence(largest, finite, bound),
-        settings={"clipnorm": bound},
-    )
+    why = f"The present bound cuts nearly every step down; {number(bound)} leaves nine in ten of them as they are."
+    return _bound(log, finding, "clipnorm", bound, why, _evidence(largest, finite, bound))

@@ -111,8 +111,8 @@ def _idle(log: RunLog) -> Finding | None:
     severity = harm(log)
     if idle.mean() <= 0.5 or severity == "info" or learned(log) >= ENOUGH.value:
         return None
-    first = len(idle) if not idle[-1] else len(idle) - int(np.argmin(idle[::-1])) if not idle.all() else 0
-    begin = int(log.steps[min(first, len(idle) - 1)])
+    last_busy = np.flatnonzero(~idle)[-1] if not idle.all() else -1
+    begin = int(log.steps[min(last_busy + 1, len(idle) - 1)])
     was = f"had been {largest:.3g}" if largest > 0 else "is zero"
     return Finding(
         rule="learning-rate-too-low",

@@ -57,9 +57,10 @@ def noisy_gradient(log: RunLog) -> Finding | None:
     """
     if len(log) < FEWEST.value:
         raise NotApplicable(f"{len(log)} steps are too few to tell noise from signal; {FEWEST.value:.0f} are needed")
-    if not np.isfinite(products(log)).any():
+    inner = products(log)
+    if not np.isfinite(inner).any():
         raise NotApplicable("no two recorded gradients that follow each other are finite")
-    ratio = noise_over_signal(log, _edges(log), errors=2.0)
+    ratio = noise_over_signal(log, inner, _edges(log), errors=2.0)
     noisy = ratio >= NOISE.value
     share = float(noisy[np.isfinite(ratio)].mean()) if np.isfinite(ratio).any() else 0.0
     if harm(log) != "high" or share < SHARE.value:

@@ -10,14 +10,14 @@ from kgrad.log.run_log import RunLog
 
 NEGATIVE = Limit(
     "smallest over largest eigenvalue",
-    -0.1,
+    signals.STEEP_DOWN,
     "1",
     "ends of trainings show eigenvalues a little under zero (Sagun et al. 2017; Ghorbani et al. 2019 find a few "
     "percent of the largest); a way down that is a tenth as steep as the steepest wall is a saddle's.",
 )
 SMALL = Limit(
     "gradient over the run's largest",
-    0.1,
+    signals.SMALL_GRADIENT,
     "1",
     "a point is critical where the gradient is small; a decade under its own largest, on the same loss.",
 )
@@ -54,11 +54,9 @@ def saddle_point(log: RunLog) -> Finding | None:
     fall, noise = signals.late_fall(log)
     stuck = harm(log) == "high" and fall <= max(FALLS.value, noise)
     worst: tuple[float, int, float, float] | None = None
-    for row, step in enumerate(table["step"]):
-        smallest, error, top = (float(table[key][row]) for key in ("smallest", "smallest_error", "largest"))
+    for row in np.flatnonzero(signals.at_saddles(log)):
+        step, smallest, top = (float(table[key][row]) for key in ("step", "smallest", "largest"))
         scale = max(abs(top), abs(smallest))
-        if not smallest + error < 0 or smallest / scale > NEGATIVE.value:
-            continue
         window = int(np.clip(np.searchsorted(log.steps[curve.edges[1:-1]], step), 0, len(curve.level) - 1))
         leaves = float(curve.leaves[window])
         gradient = float(table["gradient_norm"][row]) / largest if largest > 0 else 0.0
@@ -67,7 +65,7 @@ def saddle_point(log: RunLog) -> Finding | None:
             log["loss"][curve.edges[first] : curve.edges[end]], LEAVES.value
         )
         passed = leaves > LEAVES.value and not curve.learned[window]
-        if gradient > SMALL.value or not stands or not (stuck or passed):
+        if not stands or not (stuck or passed):
             continue
         if worst is None or smallest / scale < worst[0]:
             worst = (smallest / scale, window, gradient, leaves)
