@@ -6,6 +6,7 @@ import inspect
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +26,7 @@ from kgrad.errors import CaptureError
 from kgrad.log import schema
 from kgrad.log.run_log import RunLog
 from kgrad.log.store import claim_free
-from kgrad.log.writer import RunWriter
+from kgrad.log.writer import FLUSH_SECONDS, RunWriter
 
 _logger = logging.getLogger("kgrad")
 
@@ -132,6 +133,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._strict = strict
         self._attachment: Attachment | None = None
         self._writer: RunWriter | None = None
+        self._read_by = 0.0
         self._order: list[int] = []
         self._names: list[str] = []
         self._progress = Progress(every, self._count_details)
@@ -158,7 +160,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._progress.begin_epoch(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Reads the ring when it is full; every other step costs a comparison."""
+        """Reads the ring when it is full, and where steps are long in time; every other step costs a comparison."""
         if self._attachment is None:
             return
         if self._attachment.tap.failure is not None:
@@ -167,7 +169,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._progress.end_batches(batch, self._attachment.tap.recording)
         if self._progress.steps >= self._probing.due:
             self._guarded(self._probe)  # reads the ring too
-        elif self._progress.waiting >= self._attachment.tap.rows:
+        elif self._progress.waiting >= self._attachment.tap.rows or time.monotonic() > self._read_by:
             self._guarded(self._read)
         if self._live.is_due(self._progress.steps):
             self._guarded(self._look)
@@ -240,6 +242,7 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def _read(self) -> None:
         assert self._attachment is not None
+        self._read_by = time.monotonic() + FLUSH_SECONDS
         block = self._attachment.tap.read()
         if block is None:
             return
