@@ -89,6 +89,29 @@ def test_origin_of_a_two_layer_linear_network_is_a_strict_saddle() -> None:
     np.testing.assert_allclose(eigenvalues_of(dense(product)), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("learned", [0, 1, 2])
+def test_saddles_of_a_linear_network_that_has_learned_one_mode(learned: int) -> None:
+    """One hidden unit that carries one of three modes: a minimum where it is the strongest, a strict saddle else.
+
+    With white inputs the Hessian falls into blocks, one for each pair of the learned mode s and another r, with the
+    eigenvalues s + r and s - r; along the learned mode itself they are 2 s and, for its scale, 0.
+
+    Source: Baldi and Hornik (1989), "Neural networks and principal component analysis", for the critical points.
+    """
+    modes = np.array([3.0, 2.0, 1.0], np.float32)
+    strength = modes[learned]
+    unit = np.eye(3, dtype=np.float32)[:, [learned]] * np.sqrt(strength)
+    first, second = tf.Variable(unit), tf.Variable(unit.T)
+    product = HessianProduct(lambda: tf.reduce_sum(tf.square(first @ second - np.diag(modes))) / 2, [first, second])
+    others = np.delete(modes, learned)
+    expected = np.sort(np.concatenate([strength + others, strength - others, [2 * strength, 0]]))
+    np.testing.assert_allclose(eigenvalues_of(dense(product)), expected, atol=1e-6)
+    curvature = extreme_eigenvalues(product)
+    assert curvature.smallest == pytest.approx(expected[0], abs=curvature.smallest_error + 1e-6)
+    assert curvature.largest == pytest.approx(expected[-1], abs=curvature.largest_error + 1e-6)
+    assert (curvature.smallest + curvature.smallest_error < 0) == (learned > 0)
+
+
 def test_origin_of_a_three_layer_linear_network_is_flat() -> None:
     weights, loss, _ = deep_linear([5, 4, 4, 3])
     curvature = extreme_eigenvalues(HessianProduct(loss, weights))
