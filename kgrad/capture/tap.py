@@ -79,6 +79,7 @@ class Tap:
         # By replica: those of one process are traced by threads of their own.
         self._losses: dict[int, tf.Tensor] = {}
         self._aggregated: dict[int, list[Any]] = {}
+        self._rates: dict[int, tf.Tensor] = {}
         self._wrapped: list[tuple[Any, str, Callable[..., Any]]] = []
 
     @property
@@ -167,7 +168,8 @@ class Tap:
 
     def _before(self, gradients: list[Any], owners: list[Any]) -> tuple[Any, ...]:
         """What must be taken before the update."""
-        self._sparse = [isinstance(gradient, tf.IndexedSlices) for gradient in gradients]
+        # A schedule gives another one as soon as the step is counted.
+        self._rates[replicas.replica()] = tf.identity(tf.cast(self._inner.learning_rate, tf.float32))
         scale = self._scale()
         averaged = self._averaged(gradients, owners, scale)
         weights = [tf.convert_to_tensor(variable) for variable in owners] if self.detailed else []
@@ -180,13 +182,19 @@ class Tap:
 
     def _averaged(self, gradients: list[Any], owners: list[Any], scale: tf.Tensor) -> list[tf.Tensor | None]:
         """The gradients of the step; under accumulation, the mean over its micro-batches so far."""
-        taken = [None if gradient is None else statistics.dense(gradient) for gradient in gradients]
         steps = self._inner.gradient_accumulation_steps
-        if not steps or not self._inner.built:
+        self._sparse = [isinstance(gradient, tf.IndexedSlices) and not steps for gradient in gradients]
+        if not steps:
+            return [None if gradient is None else statistics.dense(gradient) for gradient in gradients]
+        # Keras adds sparse gradients up in whole tables: rows of several micro-batches are added there.
+        taken = [
+            None if gradient is None else tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients
+        ]
+        if not self._inner.built:
             return taken
         summed = [self._inner._accumulated_gradients[self._inner._get_variable_index(v)] for v in owners]
         return [
-            None if gradient is None else (gradient + scale * tf.convert_to_tensor(earlier)) / steps
+            None if gradient is None else (gradient + scale * tf.cast(earlier, tf.float32)) / steps
             for gradient, earlier in zip(taken, summed, strict=True)
         ]
 
@@ -213,7 +221,7 @@ class Tap:
         is_step = tf.cast(moved, tf.int32) if self._inner.gradient_accumulation_steps else 1
         if self._cosine is not None:
             whole = [None if is_sparse else g for g, is_sparse in zip(gradients, self._sparse, strict=True)]
-            row.append(self._cosine.of(whole))
+            row.append(self._cosine.of(whole, keep=is_step))
         joined = tf.concat(row, 0)
         ring = self._ring_for(owners, stacks, int(joined.shape[0]))
         if self._histograms is not None:
@@ -223,8 +231,9 @@ class Tap:
     def _header(self, gradients: list[tf.Tensor | None], scale: tf.Tensor, moved: tf.Tensor | bool) -> list[tf.Tensor]:
         loss = self._losses.pop(0, None)
         loss = _NAN if loss is None else loss
-        skipped = False if moved is True else ~moved
-        values = (loss, self._inner.learning_rate, scale, self._clipped(gradients, scale), skipped, self.detailed)
+        # Only a loss scale skips; an optimizer of several others need not count their steps.
+        skipped = ~moved if self._outer is not self._inner else False
+        values = (loss, self._rates.pop(0), scale, self._clipped(gradients, scale), skipped, self.detailed)
         return [tf.reshape(tf.cast(value, tf.float32), []) for value in values]
 
     def _clipped(self, gradients: list[tf.Tensor | None], scale: tf.Tensor) -> tf.Tensor | float:
