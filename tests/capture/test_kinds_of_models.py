@@ -209,8 +209,57 @@ def test_checkpoints_and_backups_go_on(tmp_path):
 
 
 def test_a_thousand_variables(tmp_path):
-    def build():
-        return sequential((6, 4), layers.Flatten(), *(layers.Dense(4) for _ in range(500)))
+    """500 layers between residual connections, so that each has a gradient worth comparing."""
 
-    _, log = train_watched(build, (SEQUENCES, LABELS), tmp_path / "run", epochs=1)
-    assert log["gradient_norm"].shape == (3, 1002)
+    normal = keras.initializers.RandomNormal
+
+    def build():
+        inputs = hidden = keras.Input((4,))
+        for _ in range(500):
+            hidden = layers.Add()([hidden, layers.Dense(4, kernel_initializer=normal(stddev=0.02))(hidden)])
+        model = keras.Model(inputs, hidden)
+        model.compile("sgd", "mse")
+        return model
+
+    data = SEQUENCES[:32, 0], SEQUENCES[:32, 1]
+    settings = {"probe": False, "details_every": 1}
+    watched, log = train_watched(build, data, tmp_path / "run", monitor=settings, epochs=1)
+    assert log["gradient_norm"].shape == (2, 1000)
+    assert_agrees(log, train_by_hand(build, batches(*data, epochs=1)))
+    assert same_weights(watched, train_plain(build, data, epochs=1))
+
+
+class Part(keras.Model):
+    """Trains a part of itself in a step of its own, and is never built as a whole."""
+
+    def __init__(self):
+        super().__init__()
+        self.part = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+
+    def gradients(self, x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(self.part(x) ** 2)
+        return loss, tape.gradient(loss, self.part.trainable_weights)
+
+    def train_step(self, data):
+        loss, gradients = self.gradients(data)
+        self.optimizer.apply_gradients(zip(gradients, self.part.trainable_weights, strict=True))
+        return {"loss": loss}
+
+
+def test_a_model_that_is_never_built_is_recorded(tmp_path):
+    def build():
+        model = Part()
+        model.compile(keras.optimizers.SGD(0.1))
+        return model
+
+    data = tf.data.Dataset.from_tensor_slices(SEQUENCES[:, 0]).batch(8)
+    watched, log = train_watched(build, data, tmp_path / "run")
+    assert len(log) == 10
+    assert same_weights(watched, train_plain(build, data))
+    keras.utils.set_random_seed(0)
+    by_hand = build()
+    for step, x in enumerate(list(data) * 2):
+        _, gradients = by_hand.gradients(x)
+        np.testing.assert_allclose(log["gradient_norm"][step], [np.linalg.norm(g) for g in gradients], rtol=1e-4)
+        by_hand.optimizer.apply(gradients, by_hand.part.trainable_weights)
