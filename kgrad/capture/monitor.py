@@ -5,6 +5,7 @@ import datetime
 import inspect
 import logging
 import os
+import time
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ from kgrad.errors import CaptureError
 from kgrad.log import schema
 from kgrad.log.run_log import RunLog
 from kgrad.log.store import claim_free
-from kgrad.log.writer import RunWriter
+from kgrad.log.writer import FLUSH_SECONDS, RunWriter
 
 _logger = logging.getLogger("kgrad")
 
@@ -138,6 +139,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._attachment: Attachment | None = None
         self._writer: RunWriter | None = None
         self._recorded: tuple[Any, list[int]] = (None, [])
+        self._read_by = 0.0
         self._order: list[int] = []
         self._names: list[str] = []
         self._units_last = np.zeros(0, bool)
@@ -164,7 +166,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._progress.begin_epoch(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Reads the ring when it is full; every other step costs a comparison."""
+        """Reads the ring when it is full, and where steps are long in time; every other step costs a comparison."""
         if self._attachment is None:
             return
         if self._attachment.tap.failure is not None:
@@ -173,7 +175,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._progress.end_batches(batch, self._attachment.tap.recording)
         if self._progress.steps >= self._probing.due:
             self._guarded(self._probe)  # reads the ring too
-        elif self._progress.waiting >= self._attachment.tap.rows:
+        elif self._progress.waiting >= self._attachment.tap.rows or time.monotonic() > self._read_by:
             self._guarded(self._read)
         if self._live.is_due(self._progress.steps):
             self._guarded(self._look)
@@ -269,6 +271,7 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def _read(self, ended: bool = False) -> None:
         assert self._attachment is not None
+        self._read_by = time.monotonic() + FLUSH_SECONDS
         block = self._attachment.tap.read()
         if block is None:
             return

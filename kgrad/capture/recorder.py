@@ -16,6 +16,7 @@ from kgrad import workflow
 from kgrad.capture import statistics
 from kgrad.capture.describe import describe_machine
 from kgrad.capture.ring import Ring
+from kgrad.capture.stacks import Stacks
 from kgrad.capture.topology import column_order, structure_of
 from kgrad.errors import CaptureError
 from kgrad.log.schema import STATISTICS
@@ -33,8 +34,9 @@ _HEADER = 2
 class _Group:
     """The variables of one optimizer and the ring of their rows."""
 
-    def __init__(self, variables: list[Any]) -> None:
+    def __init__(self, variables: list[Any], stacks: Stacks) -> None:
         self.variables = variables
+        self.stacks = stacks
         self.ring = Ring(_ROWS, _HEADER + len(statistics.PARTS) * len(variables))
         self.rows: list[NDArray[np.float32]] = []
 
@@ -121,10 +123,11 @@ class GradientRecorder:
     def _record(self, gradients: list[Any], variables: list[Any], loss: Any) -> None:
         taken = [None if gradient is None else statistics.dense(gradient) for gradient in gradients]
         now = [tf.convert_to_tensor(variable) for variable in variables]
-        scalars, counts = statistics.parts_of(taken, now, now)
+        group = self._group_of(variables, taken)
+        parts = statistics.parts_of(group.stacks, taken, now, now)
         header = [tf.constant(float("nan")) if loss is None else tf.reshape(tf.cast(loss, tf.float32), [])]
         header.append(tf.constant(1.0))
-        self._group_of(variables).ring.write(tf.concat([tf.stack([*header, *scalars]), counts], 0))
+        group.ring.write(tf.concat([tf.stack(header), *parts], 0))
 
     def tick(self) -> None:
         """Tells that a step has ended; reads what was recorded once in a while."""
@@ -157,13 +160,13 @@ class GradientRecorder:
         """Closes the run, as failed where an exception ends the block."""
         self.close("finished" if error is None else "failed", f"{kind.__name__}: {error}" if kind else None)
 
-    def _group_of(self, variables: list[Any]) -> _Group:
+    def _group_of(self, variables: list[Any], gradients: list[tf.Tensor | None]) -> _Group:
         for group in self._groups:
             if [id(v) for v in group.variables] == [id(v) for v in variables]:
                 return group
         if self._writer is not None:
             raise CaptureError("new variables appeared after steps were written; record the same ones from the start")
-        self._groups.append(_Group(variables))
+        self._groups.append(_Group(variables, Stacks(gradients, variables)))
         return self._groups[-1]
 
     def _read(self) -> None:
@@ -252,5 +255,5 @@ def _finished(group: _Group, count: int) -> tuple[NDArray[Any], dict[str, NDArra
     rows[: len(known)] = known
     del group.rows[:count]
     sizes = [int(np.prod(variable.shape)) for variable in group.variables]
-    parts = rows[:, _HEADER:].reshape(count, len(statistics.PARTS), len(sizes))
-    return rows[:, 0].astype(float), statistics.finish(parts, sizes, np.nan_to_num(rows[:, 1], nan=1.0))
+    scale = np.nan_to_num(rows[:, 1], nan=1.0)
+    return rows[:, 0].astype(float), statistics.finish(group.stacks, rows[:, _HEADER:], sizes, scale)
