@@ -1,5 +1,7 @@
 """Layers, losses and data of every kind: the log equals a hand-written loop, the weights are those without kgrad."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -208,16 +210,25 @@ def test_checkpoints_and_backups_go_on(tmp_path):
     assert keras.models.load_model(tmp_path / "best.keras").count_params() == model.count_params()
 
 
-def test_a_thousand_variables(tmp_path):
-    """500 layers between residual connections, so that each has a gradient worth comparing."""
+class Steps(layers.Layer):
+    """Ten small steps from its input, each with a kernel and a bias of its own."""
 
-    normal = keras.initializers.RandomNormal
+    def build(self, shape):
+        normal = functools.partial(keras.initializers.RandomNormal, stddev=0.05)
+        self.kernels = [self.add_weight(shape=(4, 4), initializer=normal(), name=f"kernel_{i}") for i in range(10)]
+        self.biases = [self.add_weight(shape=(4,), initializer="zeros", name=f"bias_{i}") for i in range(10)]
+
+    def call(self, x):
+        for kernel, bias in zip(self.kernels, self.biases, strict=True):
+            x = x + keras.ops.tanh(keras.ops.matmul(x, kernel) + bias)
+        return x
+
+
+def test_a_thousand_variables(tmp_path):
+    """Each with a gradient worth comparing, since every step is added to what came before."""
 
     def build():
-        inputs = hidden = keras.Input((4,))
-        for _ in range(500):
-            hidden = layers.Add()([hidden, layers.Dense(4, kernel_initializer=normal(stddev=0.02))(hidden)])
-        model = keras.Model(inputs, hidden)
+        model = keras.Sequential([keras.Input((4,)), *(Steps() for _ in range(50))])
         model.compile("sgd", "mse")
         return model
 
@@ -225,6 +236,7 @@ def test_a_thousand_variables(tmp_path):
     settings = {"probe": False, "details_every": 1}
     watched, log = train_watched(build, data, tmp_path / "run", monitor=settings, epochs=1)
     assert log["gradient_norm"].shape == (2, 1000)
+    assert (log["gradient_norm"] > 0).all()
     assert_agrees(log, train_by_hand(build, batches(*data, epochs=1)))
     assert same_weights(watched, train_plain(build, data, epochs=1))
 
