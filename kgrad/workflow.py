@@ -13,6 +13,7 @@ from kgrad.diagnosis import Diagnosis, diagnose
 from kgrad.errors import KgradError
 from kgrad.log.reader import read_run
 from kgrad.log.run_log import RunLog
+from kgrad.log.store import Store
 from kgrad.log.strict_json import strict
 from kgrad.prescription import Prescription, prescribe
 
@@ -76,11 +77,11 @@ class Examination:
         }
 
 
-def examine(run: RunLog | str | os.PathLike[str]) -> Examination:
+def examine(run: RunLog | str | os.PathLike[str] | Store) -> Examination:
     """Diagnoses a run and prescribes for it.
 
     Args:
-        run: a run, or the folder that holds one.
+        run: a run, the folder that holds one, or the store it is written to.
 
     Raises:
         RunFolderError: the folder cannot be read.

@@ -309,7 +309,7 @@ class GradientMonitor(keras.callbacks.Callback):
         params = self.params or {}
         batches = (params.get("epochs") or 0) * (params.get("steps") or 0)
         planned = batches // self._attachment.tap.batches_per_step if batches and self._attachment else None
-        for sight in self._live.look(self._writer.store.url, self._progress.steps, planned):
+        for sight in self._live.look(self._writer.store, self._progress.steps, planned):
             said = (
                 f"step {self._progress.steps}: {sight.finding.rule} ({sight.finding.severity}): {sight.finding.summary}"
             )
@@ -380,7 +380,7 @@ class GradientMonitor(keras.callbacks.Callback):
         )
 
     def _conclude(self, writer: RunWriter) -> None:
-        self.examination = workflow.examine(workflow.read_run(writer.store.url))
+        self.examination = workflow.examine(workflow.read_run(writer.store))
         writer.write_diagnosis(self.examination.to_dict())
         place = None
         if self._report:

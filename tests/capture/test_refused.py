@@ -104,7 +104,7 @@ def by_turns(model, x, y):
 
 @pytest.mark.parametrize("probe", [True, False])
 @pytest.mark.parametrize(
-    ("step", "told"), [(twice, "applied its optimizer 2 times in 1"), (by_turns, "updates different variables")]
+    ("step", "told"), [(twice, "the training step applied its optimizer"), (by_turns, "updates different variables")]
 )
 def test_steps_that_apply_their_optimizer_more_than_once_are_told(step, told, probe, vectors, tmp_path, caplog):
     trained = []
