@@ -6,11 +6,13 @@ from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Layer
 from kgrad.prescription.code import layers_code
+from kgrad.prescription.effect import Effect
 from kgrad.prescription.gains import initializer
 from kgrad.prescription.prescription import Prescription
 
 # The largest slope of a saturating activation: what a layer at best leaves of the gradient.
 _LARGEST_SLOPE = {"sigmoid": 0.25, "hard_sigmoid": 1 / 6, "tanh": 1.0, "softsign": 1.0}
+_SLOPES = "the chain rule; the slope of a rectifier that is on is 1 (Glorot, Bordes & Bengio 2011)"
 _EXPLOSIVE = ("exponential",)
 _RELU_LIKE = ("relu", "relu6")
 _RECURRENT = ("SimpleRNN", "LSTM", "GRU")
@@ -62,6 +64,9 @@ def prescribe_non_saturating(log: RunLog, finding: Finding) -> Prescription | No
         f"{', '.join(before)} in {len(hidden)} hidden layers passes at most {slope:g} of the gradient on per layer; "
         f"{wanted} passes all of it where it is active.",
         (Evidence("largest slope of the present activation", slope),),
+        Effect(f"gradient that {len(hidden)} activations pass on, at most", slope ** len(hidden), 1.0, "1", _SLOPES)
+        if slope < 1
+        else None,
     )
 
 
@@ -90,7 +95,9 @@ def prescribe_awake(log: RunLog, finding: Finding) -> Prescription | None:
         f"{100 * chance:.2g} % of the inputs; ELU has a slope everywhere."
     )
     seen = Evidence("chance that some layer of ReLU is born dead", chance, "share", _BORN_DEAD)
-    return _swap(log, finding, hidden, "elu", why, (seen, *finding.evidence[:2]))
+    source = "Lu et al. 2020, section 3; ELU is never flat (Clevert et al. 2016)"
+    effect = Effect("inputs for which a whole layer is dead at the start", chance, 0.0, "share", source)
+    return _swap(log, finding, hidden, "elu", why, (seen, *finding.evidence[:2]), effect)
 
 
 def prescribe_leaky(log: RunLog, finding: Finding) -> Prescription | None:
@@ -102,7 +109,8 @@ def prescribe_leaky(log: RunLog, finding: Finding) -> Prescription | None:
     if not dead:
         return None
     why = f"Units of {len(dead)} layers get no gradient at all; a leak of 0.2 lets them come back."
-    return _swap(log, finding, dead, "leaky_relu", why, finding.evidence[:3])
+    effect = Effect("slope of a unit that is off", 0.0, 0.2, "1", "Maas, Hannun & Ng 2013; Keras' leak is 0.2")
+    return _swap(log, finding, dead, "leaky_relu", why, finding.evidence[:3], effect)
 
 
 def prescribe_nonlinearity(log: RunLog, finding: Finding) -> Prescription | None:
@@ -160,7 +168,13 @@ def _kinds(log: RunLog, names: list[str]) -> list[str]:
 
 
 def _swap(
-    log: RunLog, finding: Finding, names: list[str], activation: str, why: str, evidence: tuple[Evidence, ...]
+    log: RunLog,
+    finding: Finding,
+    names: list[str],
+    activation: str,
+    why: str,
+    evidence: tuple[Evidence, ...],
+    effect: Effect | None = None,
 ) -> Prescription:
     changes = {"activation": f'"{activation}"', "kernel_initializer": initializer(activation)}
     return Prescription(
@@ -173,4 +187,5 @@ def _swap(
         finding=finding.rule,
         evidence=evidence,
         settings={"activation": activation, "kernel_initializer": initializer(activation)},
+        effect=effect,
     )

@@ -5,6 +5,7 @@ import math
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import optimizer_code
+from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
 
 _MOST = 64
@@ -38,6 +39,7 @@ def prescribe_smaller_batch(log: RunLog, finding: Finding) -> Prescription | Non
         finding=finding.rule,
         evidence=(Evidence("updates per epoch", float(per_epoch), "steps", float(_FEW_UPDATES)),),
         settings={"batch_size": _SMALL},
+        effect=Effect("updates per epoch, at least", float(per_epoch), float(least), "steps", "rows over batch size"),
     )
 
 
@@ -64,4 +66,5 @@ def prescribe_accumulation(log: RunLog, finding: Finding) -> Prescription | None
         finding=finding.rule,
         evidence=finding.evidence,
         settings={"gradient_accumulation_steps": steps},
+        effect=Effect("noise over signal, squared", ratio, ratio / steps, "1", "McCandlish et al. 2018, section 2.2"),
     )

@@ -9,6 +9,7 @@ from kgrad.log.batch import TensorFacts
 from kgrad.log.objective import objectives
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import inner_optimizer, number, optimizer_code
+from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
 
 # Whole numbers of one byte in at least so many features are pixels: they share one unit.
@@ -83,7 +84,27 @@ def _prescription(log: RunLog, finding: Finding, fix: dict[str, Any], why: str) 
         finding=finding.rule,
         evidence=(*finding.evidence, *(() if rate is None else (Evidence("learning rate for scaled inputs", rate),))),
         settings=fix,
+        effect=_flatter(log, fix),
     )
+
+
+def _flatter(log: RunLog, fix: Mapping[str, Any]) -> Effect | None:
+    """The mean square of the inputs, which the steepness of the first layer goes with; else that of the targets."""
+    if "layer" in fix:
+        before, after = _squares(log, fix)
+        source = "LeCun et al. 1998, section 4.3: the steepness of the first layer goes with it"
+        return Effect("mean square of the inputs", before, after, "1", source) if before > 0 else None
+    std = float(fix.get("std") or 1.0)
+    return Effect("squared error of the mean as the answer", std**2, 1.0, "1", "the variance of the targets")
+
+
+def _squares(log: RunLog, fix: Mapping[str, Any]) -> tuple[float, float]:
+    """The mean square of the one input, as it is and scaled; zeros where it is not known."""
+    facts = _inputs(log)
+    if len(facts) != 1:
+        return 0.0, 0.0
+    square = (facts[0].mean or 0.0) ** 2 + (facts[0].std or 0.0) ** 2
+    return square, square * float(fix["scale"]) ** 2 if "scale" in fix else 1.0
 
 
 def _layer_code(fix: Mapping[str, Any]) -> list[str]:
@@ -116,12 +137,10 @@ def _rate(log: RunLog, fix: Mapping[str, Any]) -> float | None:
 
     The steepness of the first layer goes with the mean square of its inputs (LeCun et al. 1998, section 4.3).
     """
-    optimizer, facts = inner_optimizer(log.info), _inputs(log)
+    optimizer, (square, scaled) = inner_optimizer(log.info), _squares(log, fix)
     present = optimizer["config"].get("learning_rate")
-    if optimizer["class_name"] != "SGD" or isinstance(present, Mapping) or not present or len(facts) != 1:
+    if optimizer["class_name"] != "SGD" or isinstance(present, Mapping) or not present:
         return None
-    square = (facts[0].mean or 0.0) ** 2 + (facts[0].std or 0.0) ** 2
-    scaled = square * float(fix["scale"]) ** 2 if "scale" in fix else 1.0
     wanted = min(float(present) * square / scaled, _USUAL_RATE) if scaled else 0.0
     return float(number(wanted)) if wanted > present > 0 else None
 

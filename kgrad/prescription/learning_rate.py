@@ -7,6 +7,7 @@ import numpy as np
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import inner_optimizer, number, optimizer_code
+from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
 
 # The middle, on a log scale, of the range 1e-4 ... 1e-1 that TheDeepChecker (Ben Braiek & Khomh 2023) takes for
@@ -113,12 +114,19 @@ def _change(log: RunLog, finding: Finding, ratio: float, factor: float) -> Presc
         finding=finding.rule,
         evidence=(Evidence("update norm / weight norm", ratio, "1", TARGET_RATIO), *steepness),
         settings={"learning_rate": rate},
+        effect=_moved(ratio, factor),
     )
+
+
+def _moved(ratio: float, factor: float) -> Effect:
+    source = "an update is proportional to the learning rate"
+    return Effect("change of a layer per step", ratio, ratio * factor, "weight sizes", source)
 
 
 def prescribe_suggested_rate(log: RunLog, finding: Finding) -> Prescription | None:
     """The learning rate at which a step moves the weights by a sound share, as the rule worked it out."""
     ratio = finding.details.get("ratio")
+    measured = ratio or update_ratio(log, finding.first_step, finding.last_step)
     present, wanted = finding.details.get("learning_rate"), finding.details.get("suggested")
     config = inner_optimizer(log.info)["config"].get("learning_rate")
     if not present or not wanted or isinstance(config, Mapping):
@@ -139,6 +147,7 @@ def prescribe_suggested_rate(log: RunLog, finding: Finding) -> Prescription | No
         finding=finding.rule,
         evidence=(*(finding.evidence if ratio is None else finding.evidence[:2]), *steepness),
         settings={"learning_rate": rate},
+        effect=_moved(measured, rate / abs(float(present))) if measured else None,
     )
 
 

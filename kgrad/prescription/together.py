@@ -45,6 +45,7 @@ def together(offered: Sequence[Prescription], diagnosis: Diagnosis) -> Prescript
         finding=parts[0].finding,
         evidence=tuple(seen for part in parts for seen in part.evidence[:1]),
         settings={"parts": [part.to_dict() for part in parts]},
+        effect=next((part.effect for part in parts if part.effect is not None), None),
     )
 
 
