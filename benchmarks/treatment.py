@@ -179,13 +179,15 @@ class Patient:
 
     def tried(self, changes: list[list[Prescription]]) -> JsonDict:
         """The best of whole trainings, each with one of the changes."""
-        from kgrad.treatment import TreatmentError, apply
+        from kgrad.treatment import TreatmentError, apply, fit_arguments
+        from kgrad.treatment.fitting import of_model
         from kgrad.treatment.measure import badness, same_loss
 
         found: JsonDict = {"steps": 0, "tried": 0, "notes": []}
         best = math.inf
         for change in filter(None, changes):
-            inside, fit = fit_of(change, self.built.fit)
+            fit = fit_arguments(change, **self.built.fit)
+            inside = [each for each in map(of_model, change) if each is not None]
             try:
                 model = apply(self.start, inside, seed=self.seed, x=self.built.x)
             except TreatmentError as error:
@@ -242,15 +244,6 @@ def scored(score: Any) -> dict[str, float | None]:
 def causes(examination: Examination) -> list[str]:
     """Rules of the diseases, first cause first."""
     return [each.rule for each in examination.diagnosis.findings if each.severity != "info"]
-
-
-def fit_of(change: list[Prescription], fit: JsonDict) -> tuple[list[Prescription], JsonDict]:
-    """What is changed in the model, and the arguments of `fit` with what is changed in them."""
-    from kgrad.treatment.attempts import of_fit
-
-    outside = [each for each in change if of_fit(each)]
-    changed = {key: value for each in outside for key, value in each.settings.items()}
-    return [each for each in change if each not in outside], {**fit, **changed}
 
 
 def drawn(examination: Examination, generator: np.random.Generator) -> list[Prescription]:

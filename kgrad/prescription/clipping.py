@@ -5,7 +5,7 @@ import numpy as np
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import FloatArray, RunLog
-from kgrad.prescription.code import inner_optimizer, number, optimizer_code
+from kgrad.prescription.code import compiled_code, inner_optimizer, number, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.learning_rate import TARGET_RATIO
 from kgrad.prescription.prescription import Prescription
@@ -79,7 +79,7 @@ def _bound(
         before=_present(log),
         after=f"{argument}={number(bound)}",
         why=why,
-        code=f"optimizer = {optimizer_code(log.info, **changes)}",
+        code=compiled_code(optimizer_code(log.info, **changes)),
         finding=finding.rule,
         evidence=evidence,
         settings={argument: bound},

@@ -6,7 +6,7 @@ import numpy as np
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import inner_optimizer, number, optimizer_code
+from kgrad.prescription.code import compiled_code, inner_optimizer, number, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
 
@@ -110,7 +110,7 @@ def _change(log: RunLog, finding: Finding, ratio: float, factor: float) -> Presc
         before=f"{present:.3g}",
         after=number(rate),
         why=f"The weights move by {move}; a {verb} rate brings that to about {100 * ratio * factor:.2g} %.",
-        code=f"optimizer = {optimizer_code(log.info, learning_rate=rate)}",
+        code=compiled_code(optimizer_code(log.info, learning_rate=rate)),
         finding=finding.rule,
         evidence=(Evidence("update norm / weight norm", ratio, "1", TARGET_RATIO), *steepness),
         settings={"learning_rate": rate},
@@ -143,7 +143,7 @@ def prescribe_suggested_rate(log: RunLog, finding: Finding) -> Prescription | No
         before=f"{float(present):.3g}",
         after=number(rate),
         why=f"{finding.summary.rstrip('.')}; {number(rate)} is {verb} by what {asks} for.",
-        code=f"optimizer = {optimizer_code(log.info, learning_rate=rate)}",
+        code=compiled_code(optimizer_code(log.info, learning_rate=rate)),
         finding=finding.rule,
         evidence=(*(finding.evidence if ratio is None else finding.evidence[:2]), *steepness),
         settings={"learning_rate": rate},

@@ -4,7 +4,7 @@ import numpy as np
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import inner_optimizer, optimizer_code
+from kgrad.prescription.code import compiled_code, inner_optimizer, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
 
@@ -35,7 +35,7 @@ def prescribe_optimizer(log: RunLog, finding: Finding) -> Prescription | None:
         before=optimizer_code(log.info).removeprefix("keras.optimizers."),
         after=optimizer_code(info).removeprefix("keras.optimizers."),
         why="Adam's steps do not shrink with the gradient, so it crosses flat stretches that stop plain descent.",
-        code=f"optimizer = {optimizer_code(info)}\nmodel.compile(optimizer=optimizer, loss=loss)",
+        code=compiled_code(optimizer_code(info)),
         finding=finding.rule,
         evidence=finding.evidence[:2],
         settings={"optimizer": "Adam", "learning_rate": _ADAM_RATE, **clipping},
@@ -71,7 +71,7 @@ def prescribe_momentum(log: RunLog, finding: Finding) -> Prescription | None:
         before="SGD without momentum",
         after="SGD with Nesterov momentum 0.9",
         why="Momentum adds up the gradients' common direction, up to 1 / (1 - 0.9) = 10 times.",
-        code=f"optimizer = {_with_momentum(log)}\nmodel.compile(optimizer=optimizer, loss=loss)",
+        code=compiled_code(optimizer_code(log.info, momentum=0.9, nesterov=True)),
         finding=finding.rule,
         evidence=(Evidence("factor of a steady direction", 10.0, "1"),),
         settings={"momentum": 0.9, "nesterov": True},
@@ -101,7 +101,3 @@ def prescribe_perturbation(log: RunLog, finding: Finding) -> Prescription | None
         evidence=(Evidence("size of the push", _PUSH, "weight sizes"), *finding.evidence[:1]),
         settings={"perturbation": _PUSH},
     )
-
-
-def _with_momentum(log: RunLog) -> str:
-    return optimizer_code(log.info, momentum=0.9, nesterov=True)

@@ -20,7 +20,7 @@ from kgrad.prescription.batch_size import prescribe_accumulation, prescribe_smal
 from kgrad.prescription.bias import prescribe_zero_bias
 from kgrad.prescription.clipping import prescribe_clipping, prescribe_global_clipping, prescribe_looser_clipping
 from kgrad.prescription.data_cleaning import prescribe_finite_rows
-from kgrad.prescription.epochs import prescribe_more_epochs
+from kgrad.prescription.epochs import prescribe_enough_updates, prescribe_more_epochs
 from kgrad.prescription.initializer import prescribe_forget_bias, prescribe_initializer, prescribe_orthogonal
 from kgrad.prescription.input_scaling import prescribe_input_scaling
 from kgrad.prescription.learning_rate import (
@@ -108,7 +108,8 @@ def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
     """The prescriptions for a run, the best first.
 
     Causes are treated before symptoms: a symptom whose cause has a prescription gets none of its own. Where
-    several causes hold at once, what answers all of them together comes first.
+    several causes hold at once, what answers all of them together comes first; where the updates that were planned
+    are few even for a healthy training, how long to train is part of the first.
 
     Args:
         log: the run.
@@ -124,8 +125,14 @@ def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
         answers = (knob(log, finding, diagnosis) for knob in KNOBS.get(kind, KNOBS.get(finding.rule, ())))
         offered += [answer for answer in answers if answer is not None]
     offered = _without_repeats(offered)
-    joined = together(offered, diagnosis)
+    joined = together(offered, diagnosis, _longer(log, diagnosis, offered))
     return _with_conflicts([joined, *offered] if joined is not None else offered)
+
+
+def _longer(log: RunLog, diagnosis: Diagnosis, offered: list[Prescription]) -> Prescription | None:
+    """How long to train where the planned updates are few, for the cause that the first answer is for."""
+    first = next((each for each in diagnosis.findings if offered and each.rule == offered[0].finding), None)
+    return prescribe_enough_updates(log, first) if first is not None else None
 
 
 def _without_repeats(offered: list[Prescription]) -> list[Prescription]:

@@ -174,7 +174,7 @@ def _prescription(position: int, prescription: Prescription, proofs: Proofs, nam
     knob = clip(prescription.knob.replace("_", " "))
     return PrescriptionCard(
         number=position,
-        title=f"Change the {knob}",
+        title="Change several things together" if prescription.knob == "several" else f"Change the {knob}",
         before=names.sentence(prescription.before, 300),
         after=names.sentence(prescription.after, 300),
         why=names.sentence(prescription.why),

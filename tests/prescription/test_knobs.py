@@ -134,7 +134,7 @@ def test_more_epochs_until_the_weights_have_gone_their_size():
     log = deep()
     log = replace(log, info={**log.info, "fit": {"epochs": 5}})
     offered = named("slow-convergence", log, path=0.1)
-    assert offered[0].settings == {"epochs": 50}
+    assert offered[0].settings == {"epochs": 50, "monitor": "loss", "patience": 10}
     for each in offered:
         runs_as_pasted(each)
 
