@@ -15,6 +15,8 @@ _PATH = 1.0
 # 180. It is the number of updates that tells how far a training gets, not that of epochs (Hoffer et al. 2017, "Train
 # longer, generalize better").
 ENOUGH_UPDATES = 600
+# A training a little shorter than that is left as it was planned (own choice).
+_WORTHWHILE = 1.5
 _MOST = 50.0
 _PATIENCE = 10
 
@@ -42,11 +44,11 @@ def prescribe_enough_updates(log: RunLog, finding: Finding) -> Prescription | No
     """More epochs where the planned updates are few even for a training without a flaw, whatever else is wrong.
 
     A run whose cause is mended begins anew, and has learned nothing until then: the updates that were planned are all
-    that it has. With less than what healthy trainings of small networks took (`ENOUGH_UPDATES`) it is told to go on to
-    that many, with early stopping, so that a task that needs fewer takes hardly longer.
+    that it has. With far less than what healthy trainings of small networks took (`ENOUGH_UPDATES`) it is told to go on
+    to that many, with early stopping, so that a task that needs fewer takes hardly longer.
     """
     epochs, per_epoch = (log.info.get("fit") or {}).get("epochs"), updates_per_epoch(log)
-    if not epochs or not per_epoch or epochs * per_epoch >= ENOUGH_UPDATES:
+    if not epochs or not per_epoch or _WORTHWHILE * epochs * per_epoch > ENOUGH_UPDATES:
         return None
     planned, wanted = epochs * per_epoch, math.ceil(ENOUGH_UPDATES / per_epoch)
     why = (

@@ -15,6 +15,8 @@ from kgrad.prescription.prescription import Prescription
 TARGET_RATIO = 3e-3
 # Its upper end: steps of this share throw weights away instead of correcting them.
 _TOO_FAST = 0.1
+# As in the rule `learning-rate-too-high`: the largest change of a layer that a first step may make.
+_FIRST_STEP = 1e-2
 # One prescription moves the rate by at most this factor: the ratio is measured on a sick run.
 _LARGEST_FACTOR = 10.0
 _SMALLEST_FACTOR = 1e-3
@@ -131,6 +133,10 @@ def prescribe_suggested_rate(log: RunLog, finding: Finding) -> Prescription | No
     config = inner_optimizer(log.info)["config"].get("learning_rate")
     if not present or not wanted or isinstance(config, Mapping):
         return None
+    if ratio and float(ratio) < TARGET_RATIO:  # the rule names the least sound rate; this aims at the middle of them
+        wanted = float(present) * TARGET_RATIO / float(ratio)
+    elif finding.details.get("kind") == "overshoot":
+        wanted = max(abs(float(wanted)), _rate_of_the_start(log, abs(float(present))))
     bound, steepness = _within_curvature(log, finding, abs(float(wanted)))
     if float(present) < abs(float(wanted)) and bound <= float(present):
         return None  # the curvature allows no higher rate
@@ -151,50 +157,16 @@ def prescribe_suggested_rate(log: RunLog, finding: Finding) -> Prescription | No
     )
 
 
-def prescribe_decay(log: RunLog, finding: Finding) -> Prescription | None:
-    """A rate that is halved whenever the loss stops falling: large steps first, small ones to settle."""
-    epochs = (log.info.get("fit") or {}).get("epochs") or 10
-    patience = max(2, epochs // 10)
-    return Prescription(
-        knob="learning_rate_schedule",
-        target=("fit",),
-        before="one learning rate for the whole run",
-        after=f"halved after {patience} epochs without progress",
-        why="Steps that swing around the valley settle once they are smaller.",
-        code=(
-            "callbacks=[keras.callbacks.ReduceLROnPlateau("
-            f'monitor="loss", factor=0.5, patience={patience}, min_lr=1e-6)]'
-        ),
-        finding=finding.rule,
-        evidence=finding.evidence[:2],
-    )
+def _rate_of_the_start(log: RunLog, present: float) -> float:
+    """The rate at which the first step changes no layer by more than a hundredth; 0 where that is not known.
 
-
-def prescribe_warm_up(log: RunLog, finding: Finding) -> Prescription | None:
-    """A rate that rises from zero over the first tenth of the run and falls along a cosine, where it was thrown early.
-
-    The first gradients are the largest and Adam's averages know least then (Goyal et al. 2017, section 2.2; Liu et
-    al. 2020, "On the Variance of the Adaptive Learning Rate"); Loshchilov & Hutter 2017 for the cosine.
+    The first gradient is that of sound weights. Those that follow a step too large have grown with what it did, and a
+    rate taken from them is too small for the training that it is meant for.
     """
-    fit = log.info.get("fit") or {}
-    present = inner_optimizer(log.info)["config"].get("learning_rate")
-    steps = int(fit.get("epochs") or 0) * int(fit.get("steps_per_epoch") or 0)
-    if finding.details.get("kind") != "overshoot" or not steps or not isinstance(present, (int, float)) or present <= 0:
-        return None
-    warm = max(steps // 10, 1)
-    return Prescription(
-        knob="learning_rate_schedule",
-        target=("optimizer",),
-        before=f"{present:.3g} from the first step on",
-        after=f"up to {present:.3g} over {warm} steps, then down along a cosine",
-        why="The first steps were the ones that threw the weights away; they begin small and grow.",
-        code=(
-            f"schedule = keras.optimizers.schedules.CosineDecay(0.0, {max(steps - warm, 1)}, "
-            f"warmup_target={present:.6g}, warmup_steps={warm})\n"
-            f"optimizer = {optimizer_code(log.info, learning_rate=float(present))}\n"
-            "optimizer.learning_rate = schedule\n"
-            "model.compile(optimizer=optimizer, loss=loss)"
-        ),
-        finding=finding.rule,
-        evidence=finding.evidence[:2],
-    )
+    kernels = [i for i, variable in enumerate(log.structure.variables) if variable.is_kernel]
+    if not {"update_norm", "weight_norm"} <= set(log.columns) or not kernels or log.steps[0] > 0:
+        return 0.0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = log["update_norm"][0, kernels] / log["weight_norm"][0, kernels]
+    largest = float(np.max(ratios))
+    return present * min(_FIRST_STEP / largest, 1.0) if np.isfinite(largest) and largest > _FIRST_STEP else 0.0

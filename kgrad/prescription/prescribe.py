@@ -1,7 +1,6 @@
 """Asks every knob that can answer a finding what it has to offer."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Finding
@@ -19,18 +18,18 @@ from kgrad.prescription.architecture import prescribe_fewer_layers, prescribe_ga
 from kgrad.prescription.batch_size import prescribe_accumulation, prescribe_smaller_batch
 from kgrad.prescription.bias import prescribe_zero_bias
 from kgrad.prescription.clipping import prescribe_clipping, prescribe_global_clipping, prescribe_looser_clipping
+from kgrad.prescription.conflicts import with_conflicts
 from kgrad.prescription.data_cleaning import prescribe_finite_rows
 from kgrad.prescription.epochs import prescribe_enough_updates, prescribe_more_epochs
 from kgrad.prescription.initializer import prescribe_forget_bias, prescribe_initializer, prescribe_orthogonal
 from kgrad.prescription.input_scaling import prescribe_input_scaling
 from kgrad.prescription.learning_rate import (
-    prescribe_decay,
     prescribe_gentler_rate,
     prescribe_higher_rate,
     prescribe_lower_rate,
     prescribe_suggested_rate,
-    prescribe_warm_up,
 )
+from kgrad.prescription.learning_rate_schedule import prescribe_decay, prescribe_warm_up
 from kgrad.prescription.loss_scaling import prescribe_loss_scaling
 from kgrad.prescription.normalization import prescribe_normalization
 from kgrad.prescription.optimizer import prescribe_momentum, prescribe_optimizer, prescribe_perturbation
@@ -126,7 +125,7 @@ def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
         offered += [answer for answer in answers if answer is not None]
     offered = _without_repeats(offered)
     joined = together(offered, diagnosis, _longer(log, diagnosis, offered))
-    return _with_conflicts([joined, *offered] if joined is not None else offered)
+    return with_conflicts([joined, *offered] if joined is not None else offered)
 
 
 def _longer(log: RunLog, diagnosis: Diagnosis, offered: list[Prescription]) -> Prescription | None:
@@ -141,20 +140,3 @@ def _without_repeats(offered: list[Prescription]) -> list[Prescription]:
     for prescription in offered:
         kept.setdefault(prescription.code, prescription)
     return list(kept.values())
-
-
-def _with_conflicts(offered: list[Prescription]) -> tuple[Prescription, ...]:
-    """Says where two prescriptions turn one knob of one target to different values."""
-
-    def rivals(mine: Prescription) -> tuple[str, ...]:
-        return tuple(
-            f"{other.knob}: {other.after} (for {other.finding})"
-            for other in offered
-            if other is not mine
-            and other.knob == mine.knob
-            and other.after != mine.after
-            and set(other.settings) & set(mine.settings)
-            and set(other.target) & set(mine.target)
-        )
-
-    return tuple(replace(prescription, conflicts_with=rivals(prescription)) for prescription in offered)
