@@ -61,8 +61,11 @@ def prescribe_enough_updates(log: RunLog, finding: Finding) -> Prescription | No
 
 
 def updates_per_epoch(log: RunLog) -> int | None:
-    """Optimizer steps of an epoch as `fit` planned them; `None` where it did not know."""
-    return (log.info.get("fit") or {}).get("steps_per_epoch") or None
+    """Optimizer steps of an epoch as `fit` planned them, or as the first one took them; `None`: not known."""
+    planned = (log.info.get("fit") or {}).get("steps_per_epoch")
+    if planned or "last_step" not in log.epochs or log.epochs["epoch"][0] != 0:
+        return planned or None
+    return int(log.epochs["last_step"][0]) + 1
 
 
 def early_stopping(log: RunLog, epochs: int) -> dict[str, str | int]:

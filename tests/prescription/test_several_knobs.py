@@ -206,6 +206,12 @@ def test_where_few_updates_were_planned_the_first_answer_says_how_long_to_train(
     assert "several" not in {each.knob for each in named("vanishing-gradient", planned(log, 5, None))}
 
 
+def test_a_generator_s_updates_are_counted_by_its_first_epoch():
+    log = planned(deep(layers=9, activation="sigmoid"), 5, None)
+    log = replace(log, epochs={"epoch": np.arange(5.0), "last_step": 40.0 * np.arange(1, 6) - 1})
+    assert named("vanishing-gradient", log)[0].settings["parts"][1]["settings"]["epochs"] == 15
+
+
 def test_with_validation_data_it_is_their_loss_that_ends_the_training():
     log = replace(planned(deep(layers=9, activation="sigmoid")), epochs={"val_loss": np.ones(5)})
     first = named("vanishing-gradient", log)[0]
