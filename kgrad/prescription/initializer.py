@@ -167,9 +167,16 @@ def _misfits(log: RunLog) -> list[_Misfit]:
         else:
             continue
         ratio = spread * math.sqrt(variable.fans[0]) / needed
-        if math.isfinite(ratio) and not 1 / _TOLERANCE < ratio < _TOLERANCE:
+        same = _is(variable, code)
+        if math.isfinite(ratio) and not 1 / _TOLERANCE < ratio < _TOLERANCE and not same:
             found.append(_Misfit(variable, ratio, argument, code))
     return found
+
+
+def _is(variable: Variable, code: str) -> bool:
+    """Whether the initializer is the prescribed one already: its size is then that of its own rule for the fans."""
+    present = str((variable.initializer or {}).get("class_name", ""))
+    return "".join(part.capitalize() for part in code.strip('"').split("_")) == present
 
 
 def _named(variable: Variable) -> str:

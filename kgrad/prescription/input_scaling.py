@@ -27,9 +27,9 @@ def prescribe_input_scaling(log: RunLog, finding: Finding) -> Prescription | Non
 
     Source: LeCun et al. 1998, "Efficient BackProp", section 4.3: inputs of mean 0 and variance 1 make the loss as
     steep in all directions, so that one learning rate suits all weights. Pixels share one unit and get one scale,
-    so that those that are nearly constant are not blown up. A learning rate of plain descent that was small enough for
-    the raw inputs is too small for the scaled ones: it goes up with what their mean square comes down by, to the usual
-    0.01 at most.
+    so that those that are nearly constant are not blown up. Of several inputs those off scale get a layer each. A
+    learning rate of plain descent that was small enough for the raw inputs is too small for the scaled ones: it goes up
+    with what their mean square comes down by, to the usual 0.01 at most.
     """
     fix: dict[str, Any] = dict(finding.details.get("fix") or {})
     facts = _inputs(log)
@@ -37,6 +37,11 @@ def prescribe_input_scaling(log: RunLog, finding: Finding) -> Prescription | Non
         fix = {"layer": "Rescaling", "scale": 1 / 255}
     if "layer" in fix:
         fix |= _targets(log)
+    if "layer" in fix and len(facts) > 1:
+        fix = {**{key: value for key, value in fix.items() if key != "scale"}, "layer": "Normalization"}
+        fix["inputs"] = [place for place, each in enumerate(facts) if _is_off(each)]
+        if not fix["inputs"]:
+            return None
     return _prescription(log, finding, fix, f"{finding.summary.rstrip('.')}: initial weights assume unit scale.")
 
 
@@ -45,10 +50,15 @@ def scaling_of(log: RunLog, finding: Finding) -> Prescription | None:
     facts = _inputs(log)
     if len(facts) != 1 or "int" in facts[0].dtype or any(_absorbs(layer.class_name) for layer in log.structure.layers):
         return None
-    size = math.hypot(facts[0].mean or 0.0, facts[0].std or 0.0)
-    if not size or 1 / _NEAR < size < _NEAR:
+    if not _is_off(facts[0]):
         return None
     return _prescription(log, finding, {"layer": "Normalization"}, "Initial weights assume inputs of unit scale.")
+
+
+def _is_off(facts: TensorFacts) -> bool:
+    """Whether numbers that are no places in a table have a root mean square far from 1."""
+    size = math.hypot(facts.mean or 0.0, facts.std or 0.0)
+    return "int" not in facts.dtype and size > 0 and not 1 / _NEAR < size < _NEAR
 
 
 def _prescription(log: RunLog, finding: Finding, fix: dict[str, Any], why: str) -> Prescription | None:
@@ -108,6 +118,8 @@ def _squares(log: RunLog, fix: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _layer_code(fix: Mapping[str, Any]) -> list[str]:
+    if "inputs" in fix:
+        return _several_inputs_code(fix["inputs"])
     if fix["layer"] == "Rescaling":
         return [f"model = keras.Sequential([keras.layers.Rescaling({_scale(fix['scale'])}), model])"]
     return [
@@ -115,6 +127,20 @@ def _layer_code(fix: Mapping[str, Any]) -> list[str]:
         "normalization.adapt(x)",
         "model = keras.Sequential([normalization, model])",
     ]
+
+
+def _several_inputs_code(places: list[int]) -> list[str]:
+    lines = [
+        "inputs = [keras.Input(each.shape[1:], dtype=each.dtype, name=each.name) for each in model.inputs]",
+        "scaled = list(inputs)",
+    ]
+    for place in places:
+        lines += [
+            "normalization = keras.layers.Normalization()",
+            f"normalization.adapt(keras.tree.flatten(x)[{place}])",
+            f"scaled[{place}] = normalization(inputs[{place}])",
+        ]
+    return [*lines, "model = keras.Model(inputs, model(scaled))"]
 
 
 def _targets(log: RunLog) -> dict[str, Any]:

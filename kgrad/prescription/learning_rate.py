@@ -88,7 +88,8 @@ def steepest_rate(log: RunLog, last_step: int) -> tuple[float, float] | None:
 
 def _within_curvature(log: RunLog, finding: Finding, rate: float) -> tuple[float, tuple[Evidence, ...]]:
     """The rate, no higher than the curvature before the disease allows, and what was measured of it."""
-    known = steepest_rate(log, max(finding.first_step, _WINDOW))
+    thrown = finding.details.get("kind") == "overshoot"  # then what comes after is the steepness of another place
+    known = steepest_rate(log, finding.last_step - 1 if thrown else max(finding.first_step, _WINDOW))
     if known is None:
         return rate, ()
     bound, steepness = known

@@ -36,6 +36,7 @@ from kgrad.prescription.optimizer import prescribe_momentum, prescribe_optimizer
 from kgrad.prescription.output import prescribe_output
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.regularization import prescribe_regularization
+from kgrad.prescription.residual import prescribe_normalized_branches, prescribe_scaled_branches
 from kgrad.prescription.together import hides_harm, together
 
 Knob = Callable[[RunLog, Finding, Diagnosis], Prescription | None]
@@ -49,6 +50,15 @@ def _plain(knob: Callable[[RunLog, Finding], Prescription | None]) -> Knob:
 def _all(*knobs: Callable[[RunLog, Finding], Prescription | None]) -> tuple[Knob, ...]:
     return tuple(_plain(knob) for knob in knobs)
 
+
+# What keeps signals and gradients from growing, whatever it was that showed it.
+_GROWING = _all(
+    prescribe_bounded_growth,
+    prescribe_normalized_branches,
+    prescribe_scaled_branches,
+    prescribe_initializer,
+    prescribe_bounded_state,
+)
 
 # Which knobs answer which rule, or a kind of its findings, the one that goes to the root of it first.
 KNOBS: dict[str, tuple[Knob, ...]] = {
@@ -65,13 +75,13 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
         prescribe_fewer_layers,
     ),
     "exploding-gradient": (
-        *_all(prescribe_bounded_growth, prescribe_initializer, prescribe_bounded_state),
+        *_GROWING,
         prescribe_clipping,
         *_all(prescribe_lower_rate, prescribe_gated_cell, prescribe_normalization),
         prescribe_global_clipping,
     ),
     "nonfinite-gradient": (
-        *_all(prescribe_bounded_growth, prescribe_initializer, prescribe_bounded_state),
+        *_GROWING,
         prescribe_clipping,
         *_all(prescribe_lower_rate),
         prescribe_global_clipping,
@@ -82,7 +92,13 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
         prescribe_zero_bias, prescribe_gentler_rate, prescribe_awake, prescribe_leaky, prescribe_lower_rate
     ),
     "saturated-activation": _all(prescribe_initializer, prescribe_non_saturating, prescribe_normalization),
-    "poor-initialization": _all(prescribe_awake, prescribe_initializer, prescribe_normalization),
+    "poor-initialization": _all(
+        prescribe_awake,
+        prescribe_normalized_branches,
+        prescribe_scaled_branches,
+        prescribe_initializer,
+        prescribe_normalization,
+    ),
     "output-loss-mismatch": _all(prescribe_output),
     "unscaled-inputs": _all(prescribe_input_scaling),
     "over-regularised": _all(prescribe_regularization),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -57,10 +57,10 @@ def changes_of(prescriptions: Sequence[Prescription], most: int) -> list[Change]
         most: how many changes at most.
     """
     of_models = [each for each in map(of_model, prescriptions) if each is not None]
-    once: dict[str, Prescription] = {}
+    able: list[Prescription] = []
     for each in filter(_is_of_model, of_models):
-        once.setdefault(each.code, each)
-    able = list(once.values())
+        if all(replace(each, conflicts_with=()) != replace(other, conflicts_with=()) for other in able):
+            able.append(each)
     singles: list[Change] = [(each,) for each in able]
     if able and able[0].knob == "several":
         return singles[:most]

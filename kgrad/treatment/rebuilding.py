@@ -68,6 +68,7 @@ def input_scaling(plan: Plan, prescription: Prescription) -> None:
         _targets(plan, prescription)
     if settings.get("layer") == "Normalization":
         plan.front = "Normalization"
+        plan.front_inputs = tuple(settings["inputs"]) if "inputs" in settings else None
     elif settings.get("layer") == "Rescaling":
         plan.front = _finite(settings.get("scale"))
     elif "targets" not in settings:

@@ -11,7 +11,8 @@ from keras import layers
 import kgrad
 from kgrad.errors import DamagedRunError
 from kgrad.treatment import TreatmentError, prove
-from kgrad.treatment.attempts import Tried, _concluded, changes_of, of_fit, ranked
+from kgrad.treatment.attempts import Tried, _concluded, changes_of, ranked
+from kgrad.treatment.fitting import of_fit
 from kgrad.treatment.measure import Measure, Score, badness, is_better
 from kgrad.treatment.treatment import Attempt
 
