@@ -169,5 +169,5 @@ def _rate_of_the_start(log: RunLog, present: float) -> float:
         return 0.0
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = log["update_norm"][0, kernels] / log["weight_norm"][0, kernels]
-    largest = float(np.max(ratios))
-    return present * min(_FIRST_STEP / largest, 1.0) if np.isfinite(largest) and largest > _FIRST_STEP else 0.0
+    largest = float(np.max(ratios, where=np.isfinite(ratios), initial=0.0))  # weights that begin at zero have no ratio
+    return present * _FIRST_STEP / largest if largest > _FIRST_STEP else 0.0
