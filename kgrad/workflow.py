@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kgrad.diagnosis import Diagnosis, diagnose
 from kgrad.errors import KgradError
+from kgrad.log.proofs import read_proofs
 from kgrad.log.reader import read_run
 from kgrad.log.run_log import RunLog
 from kgrad.log.store import Store
@@ -78,7 +79,7 @@ class Examination:
 
 
 def examine(run: RunLog | str | os.PathLike[str] | Store) -> Examination:
-    """Diagnoses a run and prescribes for it.
+    """Diagnoses a run and prescribes for it; what was tried of the prescriptions is taken from its folder.
 
     Args:
         run: a run, the folder that holds one, or the store it is written to.
@@ -88,7 +89,8 @@ def examine(run: RunLog | str | os.PathLike[str] | Store) -> Examination:
     """
     log = run if isinstance(run, RunLog) else read_run(run)
     diagnosis = diagnose(log)
-    return Examination(log, diagnosis, prescribe(log, diagnosis))
+    dry_runs, trials = read_proofs(log.path) if log.path else ((), ())
+    return Examination(log, diagnosis, prescribe(log, diagnosis), dry_runs, trials)
 
 
 def render(examination: Examination, format: str = "html") -> str:
