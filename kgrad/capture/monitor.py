@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any, Self
 
 import keras
@@ -21,8 +22,10 @@ from kgrad.capture.probing import Probing
 from kgrad.capture.progress import Progress
 from kgrad.capture.replicas import is_recording
 from kgrad.capture.topology import column_order, structure_of
+from kgrad.capture.training_data import facts_of_fit
 from kgrad.errors import CaptureError
 from kgrad.log import schema
+from kgrad.log.batch import BatchFacts
 from kgrad.log.run_log import RunLog
 from kgrad.log.store import claim_free
 from kgrad.log.writer import RunWriter
@@ -132,6 +135,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._strict = strict
         self._attachment: Attachment | None = None
         self._writer: RunWriter | None = None
+        self._data: BatchFacts | None = None
         self._order: list[int] = []
         self._names: list[str] = []
         self._progress = Progress(every, self._count_details)
@@ -148,8 +152,7 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Attaches to the model."""
-        callback_list = sys._getframe(1).f_locals.get("self")
-        self._guarded(self._begin, callback_list)
+        self._guarded(self._begin, sys._getframe(1))
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Notes where the epoch begins."""
@@ -201,7 +204,8 @@ class GradientMonitor(keras.callbacks.Callback):
             self._writer.flush()
         return self.examination or workflow.examine(self.run or "")
 
-    def _begin(self, callback_list: object) -> None:
+    def _begin(self, caller: FrameType) -> None:
+        callback_list = caller.f_locals.get("self")
         if self._attachment is not None:  # an earlier fit died where nobody told us
             self._attachment.bury()
         if not is_recording(self.model.distribute_strategy):
@@ -217,6 +221,8 @@ class GradientMonitor(keras.callbacks.Callback):
         self._attachment = attachment
         if self._writer is not None:
             self._writer.reopen()
+        else:
+            self._data = facts_of_fit(caller.f_back)
 
     def _begin_again(self) -> None:
         """The model was compiled anew between two epochs: the rest of the old tap is read, a new one put in."""
@@ -297,6 +303,8 @@ class GradientMonitor(keras.callbacks.Callback):
         store = claim_free(self.run or _default_run(self.model))
         self.run = store.url
         facts = describe(self.model, self.params or {})
+        if self._data is not None:
+            facts["data"] = self._data.to_dict()
         self._writer = RunWriter(store, structure, {**facts, "tags": self._tags, "monitor": self._settings()})
         return self._writer
 

@@ -58,7 +58,8 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
 
     Measured: the update of the median kernel relative to its size, per step and summed over the run. The learning
     rate is too low where little was learned, the weights went less than half their size, the median step is under the
-    usual one, and a learning rate under 1 would make up for it. A loss that fell some way and then stood for the last
+    usual one, and a learning rate under 1 would make up for it. Where one kernel moves at the usual pace already it is
+    the gradient that is too small for the others, not the rate. A loss that fell some way and then stood for the last
     half of the run has been stopped by something else, for small steps never stop it. And whether the learning rate
     itself was all but zero for most of the run (`idle`).
 
@@ -74,9 +75,10 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
     if not columns:
         raise NotApplicable("the model has no trainable kernel")
     reached, path = learned(log), signals.path(log)
-    ratio = float(np.nanmedian(np.nan_to_num(signals.update_ratio(log, columns))))
+    ratios = np.nan_to_num(signals.update_ratio(log, columns))
+    ratio, fastest = float(np.median(ratios)), float(np.median(ratios, axis=0).max())
     rate = float(np.nanmedian(log["learning_rate"]))
-    if reached >= NOT_LEARNED.value or path >= PATH.value or not 0 < ratio < RATIO.value or rate <= 0:
+    if reached >= NOT_LEARNED.value or path >= PATH.value or not ratio > 0 or fastest >= RATIO.value or rate <= 0:
         return None
     fall, noise = signals.late_fall(log)
     if reached >= SOME.value and fall <= max(FALLS.value, noise):
@@ -94,7 +96,8 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
         first_step=int(log.steps[0]),
         last_step=int(log.steps[-1]),
         evidence=(
-            Evidence("update ratio of the median kernel", ratio, "1", RATIO.value),
+            Evidence("update ratio of the median kernel", ratio, "1"),
+            Evidence("update ratio of the fastest kernel", fastest, "1", RATIO.value),
             Evidence(PATH.name, path, PATH.unit, PATH.value),
             Evidence("learned", reached, "share", NOT_LEARNED.value),
         ),

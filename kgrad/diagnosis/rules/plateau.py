@@ -71,11 +71,13 @@ def plateau(log: RunLog) -> Finding | None:
     if constant:
         near = np.abs(curve.level - constant) < CONSTANT.value * constant
         ignores = np.logical_and.accumulate(near[::-1])[::-1]  # to the end
-    stands = curve.flat & ((curve.leaves > LEAVES.value) & ~curve.learned | stuck) | ignores & stuck
-    first, end = signals.longest_run(stands, gap=1)
-    share = float((curve.edges[end] - curve.edges[first]) / len(log)) if end else 0.0
-    if share < SHARE.value or not signals.stands(log["loss"][curve.edges[first] : curve.edges[end]], LEAVES.value):
+    still = curve.flat & ((curve.leaves > LEAVES.value) & ~curve.learned | stuck)
+    # A stretch that begins while the loss comes down to a constant answer is judged from where it is there.
+    stretches = [signals.longest_run(mask, gap=1) for mask in (still | ignores & stuck, ignores & stuck)]
+    first, end = next((each for each in stretches if _is_plateau(log, curve, *each)), (0, 0))
+    if not end:
         return None
+    share = float((curve.edges[end] - curve.edges[first]) / len(log))
     begin, last = signals.span(log, curve.edges, first, end)
     level = float(np.nanmedian(curve.level[first:end]))
     leaves = float(np.max(curve.leaves[first:end]))
@@ -97,3 +99,8 @@ def plateau(log: RunLog) -> Finding | None:
         confidence=0.9 if leaves > LEAVES.value else 0.75,
         details={"level": level, "share": share, **({"kind": "linear"} if linear else {})},
     )
+
+
+def _is_plateau(log: RunLog, curve: signals.LossCurve, first: int, end: int) -> bool:
+    begin, after = curve.edges[first], curve.edges[end]
+    return bool((after - begin) / len(log) >= SHARE.value and signals.stands(log["loss"][begin:after], LEAVES.value))

@@ -184,7 +184,7 @@ def _passed(structure: Structure, layer: Layer, signal: float) -> float:
 
 
 def _input_scale(log: RunLog) -> float:
-    inputs = log.batch.inputs if log.batch else ()
+    inputs = log.data.inputs if log.data else ()
     scales = [max(f.feature_std_maximum or 0.0, f.feature_mean_maximum or 0.0) for f in inputs]
     largest = max(scales, default=1.0)
     return math.log10(largest) if largest >= SCALES.value or 0 < largest <= 1 / SCALES.value else 0.0

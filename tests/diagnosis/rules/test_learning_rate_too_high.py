@@ -35,6 +35,21 @@ def test_thrown_and_recovered_is_less_grave():
     assert outcome(RULE, thrown(end=0.1)).finding.severity == "medium"
 
 
+def test_a_bounded_loss_shows_it_by_what_is_not_learned():
+    """A sigmoid under a squared error cannot rise far above a constant answer."""
+    finding = outcome(RULE, thrown(peak=3.0, end=3.0)).finding
+    assert (finding.severity, finding.details["kind"]) == ("high", "overshoot")
+    assert "nothing was learned" in finding.summary
+    assert outcome(RULE, thrown(ratio=0.4, peak=3.0, end=3.0)).status == "clear"
+
+
+def test_one_kernel_that_is_replaced_is_not_the_whole_model():
+    log = thrown(ratio=0.01, peak=2.3, end=2.3)
+    update = log["update_norm"].copy()
+    update[:3, 0] = 20.0
+    assert outcome(RULE, replace(log, columns={**log.columns, "update_norm": update})).status == "clear"
+
+
 def test_large_steps_that_do_no_harm_are_none():
     assert outcome(RULE, thrown(peak=2.3, end=0.1)).status == "clear"
 

@@ -31,6 +31,15 @@ def test_a_run_that_never_learns():
     assert outcome("plateau", run(NEVER)).finding.severity == "high"
 
 
+def test_a_descent_onto_the_constant_answer_does_not_hide_that_the_run_stands_there():
+    """Two classes: the loss comes down from a bump and stays at log 2."""
+    log = run(then((0.72, 0.85, 40), (0.85, 0.7, 80), (0.693, 0.693, 280)) - 0.75 * NOISE)
+    known = replace(log.structure.layers[-1], activation="sigmoid", units=1)
+    model = replace(log.structure, layers=(*log.structure.layers[:-1], known))
+    said = outcome("plateau", replace(log, structure=model, info={**log.info, "loss": "binary_crossentropy"})).finding
+    assert (said.severity, said.last_step) == ("high", 399)
+
+
 def test_convergence_is_none():
     assert outcome("plateau", run(CONVERGED)).status == "clear"
 
