@@ -66,8 +66,9 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
     Blind spot: under SGD a small gradient has the same sign as a small learning rate; where another rule explains the
     small gradient, this finding is its symptom.
     """
-    if len(log) < FEWEST.value:
-        raise NotApplicable(f"{len(log)} steps are too few to blame their size; {FEWEST.value:.0f} are needed")
+    steps = int(log.steps[-1] - log.steps[0]) + 1  # also those that were not recorded
+    if steps < FEWEST.value:
+        raise NotApplicable(f"{steps} steps are too few to blame their size; {FEWEST.value:.0f} are needed")
     idle = _idle(log)
     if idle is not None:
         return idle
@@ -90,7 +91,7 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
         rule="learning-rate-too-low",
         severity=("high" if reached < 0.1 else "medium") if is_certain(log) else "info",
         summary=(
-            f"A step moves the weights by {power(ratio)} of their size, and all {len(log)} steps together by "
+            f"A step moves the weights by {power(ratio)} of their size, and all {steps} steps together by "
             f"{path:.2g}: the learning rate of {rate:.3g} is too low."
         ),
         first_step=int(log.steps[0]),
