@@ -60,11 +60,11 @@ class LossCurve:
 
     @property
     def best(self) -> float:
-        """The lowest mean of three windows in a row; of one window alone, chance would find one too low."""
+        """The lowest mean over a tenth of the run, three windows at least: of one alone, chance would find one too low."""
         known = self.level[np.isfinite(self.level)]
         if not len(known):
             return float("nan")
-        width = min(3, len(known))
+        width = min(max(3, len(known) // 10), len(known))
         return float(np.convolve(known, np.full(width, 1 / width), mode="valid").min())
 
 
