@@ -29,6 +29,12 @@ REPLACED = Limit(
     "a step as large as the weights puts other weights in their place; ten times what TheDeepChecker calls too fast. "
     "Runs that learn stay under 0.2, in both corpora.",
 )
+START = Limit(
+    "loss of the first step over that of a constant answer, at most",
+    10.0,
+    "1",
+    "as in unscaled-inputs: what begins further off was not thrown there by its steps.",
+)
 TURNS = Limit(
     "share of epochs at which the loss turns",
     0.5,
@@ -56,7 +62,7 @@ LEARNED = Limit("learned", 0.5, "share", "a run that learned half of what there 
 
 @rule(
     columns=("loss", "learning_rate", "update_norm", "weight_norm"),
-    limits=(RATIO, OVERSHOOT, REPLACED, TURNS, SWING, GAINED, KEPT, RISEN, EPOCHS, LEARNED),
+    limits=(RATIO, OVERSHOOT, REPLACED, START, TURNS, SWING, GAINED, KEPT, RISEN, EPOCHS, LEARNED),
     symptom_of=("output-loss-mismatch", "unscaled-inputs", "poor-initialization"),
 )
 def learning_rate_too_high(log: RunLog) -> Finding | None:
@@ -80,7 +86,7 @@ def _overshoot(log: RunLog) -> Finding | None:
     columns, loss = signals.kernels(log), log["loss"]
     early = max(3, len(log) // 10)
     expected = constant_answer(log) or abs(float(loss[0]))
-    if not columns or not np.isfinite(loss[0]) or not expected or loss[0] > OVERSHOOT.value * expected:
+    if not columns or not expected or not loss[0] <= START.value * expected:
         return None
     ratio = signals.update_ratio(log, columns)[:early]
     later = np.where(np.isfinite(loss[1:]), loss[1:], np.inf)
@@ -89,7 +95,8 @@ def _overshoot(log: RunLog) -> Finding | None:
     first = int(np.argmax(later > OVERSHOOT.value * expected)) + 1
     thrown = float(np.max(later)) / expected
     largest = float(np.nanmax(ratio))
-    is_thrown = thrown > OVERSHOOT.value and first <= early and largest >= RATIO.value
+    near = loss[0] <= OVERSHOOT.value * expected
+    is_thrown = near and thrown > OVERSHOOT.value and first <= early and largest >= RATIO.value
     if not is_thrown and not (_replaced(ratio) >= REPLACED.value and harm(log) == "high"):
         return None
     rate = float(log["learning_rate"][0])

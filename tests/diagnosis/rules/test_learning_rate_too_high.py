@@ -43,6 +43,15 @@ def test_a_bounded_loss_shows_it_by_what_is_not_learned():
     assert outcome(RULE, thrown(ratio=0.4, peak=3.0, end=3.0)).status == "clear"
 
 
+def test_a_start_a_few_times_off_does_not_hide_steps_that_replace_the_weights():
+    log = thrown(peak=60.0, end=60.0)
+    far = replace(log, columns={**log.columns, "loss": np.concatenate([[15.0], log["loss"][1:]])})
+    head = replace(log.structure.layers[-1], activation="softmax", units=10)  # a constant answer gets log(10)
+    model = replace(log.structure, layers=(*log.structure.layers[:-1], head))
+    known = replace(far, structure=model, info={**log.info, "loss": "sparse_categorical_crossentropy"})
+    assert outcome(RULE, known).finding.details["kind"] == "overshoot"
+
+
 def test_one_kernel_that_is_replaced_is_not_the_whole_model():
     log = thrown(ratio=0.01, peak=2.3, end=2.3)
     update = log["update_norm"].copy()

@@ -48,6 +48,14 @@ def test_steady_progress_is_none():
     assert outcome("plateau", run(then((2.3, 0.2, 400)))).status == "clear"
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_steady_progress_under_noise_that_hides_it_is_none(seed):
+    """No window falls by more than its noise, but what comes behind is no faster."""
+    noise = 0.1 * np.random.default_rng(seed).normal(size=200)
+    steady = np.concatenate([np.linspace(0.7, 0.55, 40), np.linspace(0.55, 0.38, 160)])
+    assert outcome("plateau", deep(steps=200, loss=steady + noise)).status == "clear"
+
+
 def test_a_slow_exponential_is_none():
     assert outcome("plateau", run(2.3 * np.exp(-np.arange(400) / 100))).status == "clear"
 
