@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -23,11 +22,10 @@ from kgrad.capture.extras import Extras
 from kgrad.capture.live import Live
 from kgrad.capture.probing import Probing
 from kgrad.capture.progress import Progress
+from kgrad.capture.recording import Recording
 from kgrad.capture.replicas import is_recording
-from kgrad.capture.topology import column_order, structure_of, units_last
 from kgrad.capture.training_data import facts_of_fit
 from kgrad.errors import CaptureError
-from kgrad.log import schema
 from kgrad.log.batch import BatchFacts
 from kgrad.log.run_log import RunLog
 from kgrad.log.store import claim_free
@@ -140,13 +138,9 @@ class GradientMonitor(keras.callbacks.Callback):
         self._verbose = verbose
         self._strict = strict
         self._attachment: Attachment | None = None
-        self._writer: RunWriter | None = None
+        self._recording: Recording | None = None
         self._read_by = 0.0
-        self._recorded: tuple[Any, list[int]] = (None, [])
         self._data: BatchFacts | None = None
-        self._order: list[int] = []
-        self._names: list[str] = []
-        self._units_last = np.zeros(0, bool)
         self._progress = Progress(every, self._count_details)
 
     __new__.__signature__ = inspect.signature(__init__)  # type: ignore[attr-defined]  # what help() shows
@@ -219,7 +213,7 @@ class GradientMonitor(keras.callbacks.Callback):
         refuse_foreign(self.model)
         if not is_recording(self.model.distribute_strategy):
             return
-        if self._is_of_others():
+        if self._recording is not None and not self._recording.is_of(self.model):
             self._leave_run()
         attachment = Attachment(self.model, lambda: self._progress.plan(), self._died, self._extras)
         self._probing.begin(self.model, lambda: attachment.tap.recording)
@@ -240,9 +234,9 @@ class GradientMonitor(keras.callbacks.Callback):
         attachment = self._attachment
         assert attachment is not None
         self._read()
-        if self._writer is not None and self._is_of_others():
-            self._writer.close("finished")
-            self._conclude(self._writer)
+        if self._recording is not None and not self._recording.is_of(self.model):
+            self._recording.writer.close("finished")
+            self._conclude(self._recording.writer)
             self._probing.end()
             self._leave_run()
             self._probing.begin(self.model, lambda: attachment.tap.recording)
@@ -251,18 +245,12 @@ class GradientMonitor(keras.callbacks.Callback):
         if self._writer is not None:
             self._writer.add_event("the model was compiled anew", self._progress.steps)
 
-    def _is_of_others(self) -> bool:
-        """Whether what was recorded so far is of another model, or of other trainable variables of this one."""
-        model, variables = self._recorded
-        now = [id(variable) for variable in self.model.trainable_variables]
-        return self._writer is not None and (model() is not self.model or variables != now)
-
     def _leave_run(self) -> None:
         """A run is of one model and one set of variables: what comes now goes to a run of its own."""
         fresh = _make(type(self), *self._made_with)
         self.run, self._probing, self._live = fresh.run, fresh._probing, fresh._live
         self._progress = Progress(self._every, self._count_details)
-        self._writer = self.examination = None
+        self._recording = self.examination = None
 
     def _died(self, error: BaseException | None) -> None:
         """An exception ended the fit; called before it goes on to the user."""
@@ -287,18 +275,9 @@ class GradientMonitor(keras.callbacks.Callback):
                 f"the training step applied its optimizer {rows} times in {batches} batches, and kgrad counts one step "
                 "a batch; record the step with kgrad.GradientRecorder"
             )
-        writer = self._writer or self._open()
-        steps, epochs = self._progress.take(len(block.series["loss"]))
-        series = {**block.series, "epoch": epochs}
-        if not self._attachment.tap.sees_loss:
-            del series["loss"]
-        statistics = {name: values[:, self._order] for name, values in block.statistics.items()}
-        if "dead_units" in statistics:
-            statistics["dead_units"][:, ~self._units_last] = np.nan
-        if block.histograms is not None:
-            writer.add_rows(schema.HISTOGRAMS, block.histograms.table(steps, self._order, self._names))
-        writer.add_steps(steps, series, statistics)
-        self._probing.watch(block.series["loss"], self._progress.steps, writer)
+        recording = self._recording or self._open()
+        recording.add(block, *self._progress.take(rows), self._attachment.tap.sees_loss)
+        self._probing.watch(block.series["loss"], self._progress.steps, recording.writer)
 
     def _probe(self) -> None:
         """Runs the reference batch; what was recorded so far goes to the folder first."""
@@ -328,26 +307,26 @@ class GradientMonitor(keras.callbacks.Callback):
                 print("kgrad: training is stopped here")
 
     def _take_epoch(self, epoch: int, logs: Mapping[str, Any]) -> None:
-        if self._writer is None:
+        if self._recording is None:
             self._read()
-        if self._writer is not None:
-            self._writer.add_epoch(epoch, self._progress.steps - 1, _numbers(logs))
+        if self._recording is not None:
+            self._recording.add_epoch(epoch, self._progress.steps - 1, logs)
 
-    def _open(self) -> RunWriter:
+    def _open(self) -> Recording:
         assert self._attachment is not None
-        variables = self._attachment.tap.variables or []
-        structure = structure_of(self.model, variables)
-        self._order = column_order(structure, variables)
-        self._names = [variable.name for variable in structure.variables]
-        self._units_last = np.array(units_last(structure), bool)
-        self._recorded = weakref.ref(self.model), [id(variable) for variable in self.model.trainable_variables]
-        store = claim_free(self.run or _default_run(self.model))
-        self.run = store.url
-        facts = describe(self.model, self.params or {})
+        facts = {**describe(self.model, self.params or {}), "tags": self._tags, "monitor": self._settings()}
         if self._data is not None:
             facts["data"] = self._data.to_dict()
-        self._writer = RunWriter(store, structure, {**facts, "tags": self._tags, "monitor": self._settings()})
-        return self._writer
+        variables = self._attachment.tap.variables or []
+        self._recording = Recording(
+            self.model, variables, lambda: claim_free(self.run or _default_run(self.model)), facts
+        )
+        self.run = self._recording.writer.store.url
+        return self._recording
+
+    @property
+    def _writer(self) -> RunWriter | None:
+        return self._recording.writer if self._recording else None
 
     def _count_details(self) -> int:
         if self._details_every is not None:
@@ -417,17 +396,6 @@ class GradientMonitor(keras.callbacks.Callback):
             if self._strict:
                 raise
             _logger.exception("%s; the training goes on", said)
-
-
-def _numbers(logs: Mapping[str, Any]) -> dict[str, float]:
-    """The logs of an epoch as numbers: a metric of several gives `name/0`, `name/1`, ...; what is no number is left."""
-    numbers: dict[str, float] = {}
-    for name, value in logs.items():
-        array = np.asarray(value)
-        if array.dtype.kind in "biuf":
-            each = {f"{name}/{i}": float(entry) for i, entry in enumerate(array.ravel())}
-            numbers |= each if array.ndim else {name: float(array)}
-    return numbers
 
 
 def _make(kind: type[GradientMonitor], arguments: tuple[Any, ...], settings: Mapping[str, Any]) -> GradientMonitor:
