@@ -1,8 +1,9 @@
 """Puts a tap into a model's training and takes it out again, however the training ends."""
 
+import itertools
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -12,6 +13,16 @@ import tensorflow as tf
 from kgrad.capture.extras import Extras
 from kgrad.capture.progress import Wanted
 from kgrad.capture.tap import Tap, tap_on
+
+# Optimizers whose `build` makes variables and does nothing else, as their code in Keras 3.15 shows. That of others is
+# left to the training: ScheduleFreeAdamW's also assigns, which Keras throws away with the trace in which it is called.
+_ONLY_MAKES_VARIABLES = frozenset(
+    getattr(keras.optimizers, name, None)  # older Keras has not all of them
+    for name in (
+        *("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "Adafactor", "Nadam", "Ftrl", "Lion"),
+        *("Lamb", "Muon", "LossScaleOptimizer"),
+    )
+)
 
 # Attachments by the tap they put in: how a new fit finds what a dead one left behind.
 _ATTACHED: "weakref.WeakKeyDictionary[Tap, Attachment]" = weakref.WeakKeyDictionary()
@@ -30,7 +41,6 @@ class Attachment:
 
     Args:
         model: the compiled model.
-        callback_list: the list of callbacks of this fit.
         plan: what of the next call of the training function is to be recorded.
         on_end: told when the fit has died, with the exception where there is one.
         extras: statistics beside the usual ones.
@@ -39,7 +49,6 @@ class Attachment:
     def __init__(
         self,
         model: keras.Model,
-        callback_list: Any,
         plan: Callable[[], Wanted],
         on_end: Callable[[BaseException | None], None],
         extras: Extras | None = None,
@@ -50,10 +59,12 @@ class Attachment:
         self.tap = self._new_tap()
         self._plan = plan
         self._on_end = on_end
-        self._fit = _fit_frame(callback_list)
+        callback_list, self._fit = _loop()
+        if model.train_function is None:  # a loop of `train_on_batch` makes it only when it is first called
+            model.make_train_function()
         self._original = model.train_function
         self._guarded: Callable[[Any], Any] | None = None
-        if isinstance(callback_list, keras.callbacks.CallbackList):
+        if callback_list is not None:
             weakref.finalize(callback_list, _bury, weakref.ref(self))
 
     def attach(self) -> None:
@@ -79,7 +90,7 @@ class Attachment:
                 self.bury()
                 return self.model.train_function(iterator)
             # Each function is traced at its first call: what the tap adds then stays with it.
-            wanted = self._plan()
+            wanted = self._wanted()
             self.tap.recording, self.tap.detailed = wanted is not Wanted.NOTHING, wanted is Wanted.DETAILS
             try:
                 return functions[wanted](iterator)
@@ -90,6 +101,14 @@ class Attachment:
                 raise
 
         self._guarded = self.model.train_function = guarded
+
+    def _wanted(self) -> Wanted:
+        """What of the next call is recorded: nothing once something failed, which the callbacks then hear of."""
+        try:
+            return self._plan() if self.tap.failure is None else Wanted.NOTHING
+        except Exception as error:
+            self.tap.failure = error
+            return Wanted.NOTHING
 
     @property
     def is_lost(self) -> bool:
@@ -110,12 +129,14 @@ class Attachment:
 
         Keras makes them while it traces the first step, for which TensorFlow has to trace it a second time: with
         that saved, two traced functions take no longer than one. A training step of the user's own may give the
-        optimizer other variables, so it is left alone, and so are several replicas and XLA.
+        optimizer other variables, so it is left alone, and so are several replicas, XLA and optimizers whose `build`
+        does more.
         """
         own = type(self.model).train_step is not keras.Model.train_step
+        kinds = {type(self.optimizer), type(getattr(self.optimizer, "inner_optimizer", self.optimizer))}
         alone = self.model.distribute_strategy.num_replicas_in_sync == 1
         ready = self.model.built and not self.optimizer.built and not self.model.jit_compile
-        if alone and not own and ready:
+        if alone and not own and ready and kinds <= _ONLY_MAKES_VARIABLES:
             self.optimizer.build(self.model.trainable_variables)
 
     def _new_tap(self) -> Tap:
@@ -137,10 +158,7 @@ class Attachment:
     @property
     def is_alive(self) -> bool:
         """Whether the fit this belongs to is still running: its frame is on the stack."""
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and id(frame) != self._fit:
-            frame = frame.f_back
-        return frame is not None
+        return any(id(frame) == self._fit for frame in _stack())
 
 
 def _bury(attachment: "weakref.ref[Attachment]") -> None:
@@ -149,11 +167,20 @@ def _bury(attachment: "weakref.ref[Attachment]") -> None:
         dead.bury()
 
 
-def _fit_frame(callback_list: Any) -> int:
-    """The identity of the frame of `fit`: the caller of its list of callbacks."""
+def _loop() -> tuple[Any, int]:
+    """The list of callbacks that began the training, `None` where there is none, and the identity of the loop's frame.
+
+    The loop is the frame that called the outermost `on_train_begin`: other callbacks and lists may pass the call on.
+    """
+    inner = itertools.takewhile(lambda frame: frame.f_code.co_name != "fit", _stack())
+    *_, begin = (frame for frame in inner if frame.f_code.co_name == "on_train_begin")
+    caller = begin.f_locals.get("self")
+    return (caller if isinstance(caller, keras.callbacks.CallbackList) else None), id(begin.f_back)
+
+
+def _stack() -> Iterator[FrameType]:
+    """The frames of this thread, innermost first."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if frame.f_code.co_name == "on_train_begin" and frame.f_locals.get("self") is callback_list:
-            return id(frame.f_back)
+        yield frame
         frame = frame.f_back
-    return 0

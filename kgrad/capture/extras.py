@@ -83,12 +83,12 @@ class Cosine:
         self._slots: list[ResourceVariable | None] | None = None
         self._squares: ResourceVariable | None = None
 
-    def of(self, gradients: Sequence[tf.Tensor | None], half_squares: Sequence[tf.Tensor]) -> tf.Tensor:
+    def of(self, gradients: Sequence[tf.Tensor | None], keep: tf.Tensor | int) -> tf.Tensor:
         """The cosines, shape `(variables,)`; NaN at first, for sparse and for missing gradients.
 
         Args:
             gradients: float32 tensors; `None` where there is none or where it is sparse.
-            half_squares: half the sum of squares of each.
+            keep: 0 for a micro-batch that is no step, with which nothing is compared.
         """
         if self._slots is None:
             with tf.init_scope():
@@ -97,15 +97,20 @@ class Cosine:
         assert self._squares is not None
         pairs = list(zip(gradients, self._slots, strict=True))
         dots = [_NAN if g is None or slot is None else tf.reduce_sum(g * slot.read_value()) for g, slot in pairs]
-        squares, before = tf.stack(half_squares), self._squares.read_value()
+        squares = tf.stack([_NAN if gradient is None else tf.nn.l2_loss(gradient) for gradient in gradients])
+        before = self._squares.read_value()
         # Each root by itself: the product of two small squares would underflow.
         cosines = tf.stack(dots) / (2.0 * tf.sqrt(squares) * tf.sqrt(before))
         with tf.control_dependencies([cosines]):
             for gradient, slot in pairs:
                 if gradient is not None and slot is not None:
-                    slot.assign(gradient, read_value=False)
-            self._squares.assign(squares, read_value=False)
+                    slot.assign(_kept(keep, gradient, slot), read_value=False)
+            self._squares.assign(_kept(keep, squares, self._squares), read_value=False)
         return cosines
+
+
+def _kept(keep: tf.Tensor | int, new: tf.Tensor, slot: ResourceVariable) -> tf.Tensor:
+    return new if isinstance(keep, int) else tf.where(keep > 0, new, slot.read_value())
 
 
 class Histograms:

@@ -6,29 +6,33 @@ import inspect
 import logging
 import os
 import sys
+import time
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
 import keras
+import numpy as np
 
 from kgrad import workflow
 from kgrad.capture.attachment import Attachment
 from kgrad.capture.describe import describe
+from kgrad.capture.engine import refuse_foreign
 from kgrad.capture.extras import Extras
 from kgrad.capture.live import Live
 from kgrad.capture.probing import Probing
 from kgrad.capture.progress import Progress
 from kgrad.capture.replicas import is_recording
-from kgrad.capture.topology import column_order, structure_of
+from kgrad.capture.topology import column_order, structure_of, units_last
 from kgrad.capture.training_data import facts_of_fit
 from kgrad.errors import CaptureError
 from kgrad.log import schema
 from kgrad.log.batch import BatchFacts
 from kgrad.log.run_log import RunLog
 from kgrad.log.store import claim_free
-from kgrad.log.writer import RunWriter
+from kgrad.log.writer import FLUSH_SECONDS, RunWriter
 
 _logger = logging.getLogger("kgrad")
 
@@ -48,6 +52,9 @@ class GradientMonitor(keras.callbacks.Callback):
     The gradients are those that Keras computed for the step, unscaled and before clipping; the
     training itself is not changed. When `fit` ends, however it ends, model and optimizer are left
     as they were.
+
+    A monitor used in several fits continues its run while they train the same variables of the same model; for others
+    (another model, layers unfrozen between two fits) it begins a run of its own, `-2` behind the name.
 
     A copy, deep or shallow or through pickle, is a fresh monitor with the same arguments: engines that make many
     trials of one list of callbacks get a run folder for each.
@@ -136,8 +143,11 @@ class GradientMonitor(keras.callbacks.Callback):
         self._attachment: Attachment | None = None
         self._writer: RunWriter | None = None
         self._data: BatchFacts | None = None
+        self._read_by = 0.0
+        self._recorded: tuple[Any, list[int]] = (None, [])
         self._order: list[int] = []
         self._names: list[str] = []
+        self._units_last = np.zeros(0, bool)
         self._progress = Progress(every, self._count_details)
 
     __new__.__signature__ = inspect.signature(__init__)  # type: ignore[attr-defined]  # what help() shows
@@ -152,7 +162,7 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Attaches to the model."""
-        self._guarded(self._begin, sys._getframe(1))
+        self._guarded(self._begin, sys._getframe(1).f_back)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Notes where the epoch begins."""
@@ -161,7 +171,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._progress.begin_epoch(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Reads the ring when it is full; every other step costs a comparison."""
+        """Reads the ring when it is full, and where steps are long in time; every other step costs a comparison."""
         if self._attachment is None:
             return
         if self._attachment.tap.failure is not None:
@@ -170,7 +180,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._progress.end_batches(batch, self._attachment.tap.recording)
         if self._progress.steps >= self._probing.due:
             self._guarded(self._probe)  # reads the ring too
-        elif self._progress.waiting >= self._attachment.tap.rows:
+        elif self._progress.waiting >= self._attachment.tap.rows or time.monotonic() > self._read_by:
             self._guarded(self._read)
         if self._live.is_due(self._progress.steps):
             self._guarded(self._look)
@@ -204,13 +214,15 @@ class GradientMonitor(keras.callbacks.Callback):
             self._writer.flush()
         return self.examination or workflow.examine(self.run or "")
 
-    def _begin(self, caller: FrameType) -> None:
-        callback_list = caller.f_locals.get("self")
+    def _begin(self, fit: FrameType | None) -> None:
         if self._attachment is not None:  # an earlier fit died where nobody told us
             self._attachment.bury()
+        refuse_foreign(self.model)
         if not is_recording(self.model.distribute_strategy):
             return
-        attachment = Attachment(self.model, callback_list, self._progress.plan, self._died, self._extras)
+        if self._is_of_others():
+            self._leave_run()
+        attachment = Attachment(self.model, lambda: self._progress.plan(), self._died, self._extras)
         self._probing.begin(self.model, lambda: attachment.tap.recording)
         try:
             attachment.attach()
@@ -222,16 +234,36 @@ class GradientMonitor(keras.callbacks.Callback):
         if self._writer is not None:
             self._writer.reopen()
         else:
-            self._data = facts_of_fit(caller.f_back)
+            self._data = facts_of_fit(fit)
 
     def _begin_again(self) -> None:
         """The model was compiled anew between two epochs: the rest of the old tap is read, a new one put in."""
-        assert self._attachment is not None
+        attachment = self._attachment
+        assert attachment is not None
         self._read()
-        self._attachment.attach_again()
-        self._progress.begin_fit(self._attachment.tap.batches_per_step, int(self.model.steps_per_execution))
+        if self._writer is not None and self._is_of_others():
+            self._writer.close("finished")
+            self._conclude(self._writer)
+            self._probing.end()
+            self._leave_run()
+            self._probing.begin(self.model, lambda: attachment.tap.recording)
+        attachment.attach_again()
+        self._progress.begin_fit(attachment.tap.batches_per_step, int(self.model.steps_per_execution))
         if self._writer is not None:
             self._writer.add_event("the model was compiled anew", self._progress.steps)
+
+    def _is_of_others(self) -> bool:
+        """Whether what was recorded so far is of another model, or of other trainable variables of this one."""
+        model, variables = self._recorded
+        now = [id(variable) for variable in self.model.trainable_variables]
+        return self._writer is not None and (model() is not self.model or variables != now)
+
+    def _leave_run(self) -> None:
+        """A run is of one model and one set of variables: what comes now goes to a run of its own."""
+        fresh = _make(type(self), *self._made_with)
+        self.run, self._probing, self._live = fresh.run, fresh._probing, fresh._live
+        self._progress = Progress(self._every, self._count_details)
+        self._writer = self.examination = None
 
     def _died(self, error: BaseException | None) -> None:
         """An exception ended the fit; called before it goes on to the user."""
@@ -244,17 +276,26 @@ class GradientMonitor(keras.callbacks.Callback):
         if self._attachment is not None and self._attachment.tap.failure is not None:
             raise self._attachment.tap.failure
 
-    def _read(self) -> None:
+    def _read(self, ended: bool = False) -> None:
         assert self._attachment is not None
+        self._read_by = time.monotonic() + FLUSH_SECONDS
         block = self._attachment.tap.read()
         if block is None:
             return
+        batches, rows = self._progress.waiting, len(block.series["loss"])
+        if not ended and rows >= 2 * batches > 0:
+            raise CaptureError(
+                f"the training step applied its optimizer {rows} times in {batches} batches, and kgrad counts one step "
+                "a batch; record the step with kgrad.GradientRecorder"
+            )
         writer = self._writer or self._open()
         steps, epochs = self._progress.take(len(block.series["loss"]))
         series = {**block.series, "epoch": epochs}
         if not self._attachment.tap.sees_loss:
             del series["loss"]
         statistics = {name: values[:, self._order] for name, values in block.statistics.items()}
+        if "dead_units" in statistics:
+            statistics["dead_units"][:, ~self._units_last] = np.nan
         if block.histograms is not None:
             writer.add_rows(schema.HISTOGRAMS, block.histograms.table(steps, self._order, self._names))
         writer.add_steps(steps, series, statistics)
@@ -291,8 +332,7 @@ class GradientMonitor(keras.callbacks.Callback):
         if self._writer is None:
             self._read()
         if self._writer is not None:
-            numbers = {name: float(value) for name, value in logs.items()}
-            self._writer.add_epoch(epoch, self._progress.steps - 1, numbers)
+            self._writer.add_epoch(epoch, self._progress.steps - 1, _numbers(logs))
 
     def _open(self) -> RunWriter:
         assert self._attachment is not None
@@ -300,6 +340,8 @@ class GradientMonitor(keras.callbacks.Callback):
         structure = structure_of(self.model, variables)
         self._order = column_order(structure, variables)
         self._names = [variable.name for variable in structure.variables]
+        self._units_last = np.array(units_last(structure), bool)
+        self._recorded = weakref.ref(self.model), [id(variable) for variable in self.model.trainable_variables]
         store = claim_free(self.run or _default_run(self.model))
         self.run = store.url
         facts = describe(self.model, self.params or {})
@@ -311,7 +353,8 @@ class GradientMonitor(keras.callbacks.Callback):
     def _count_details(self) -> int:
         if self._details_every is not None:
             return self._details_every
-        return _DETAILS_EVERY if self.model.count_params() < _SMALL_MODEL else 1
+        parameters = sum(int(np.prod(variable.shape)) for variable in self.model.variables)
+        return _DETAILS_EVERY if parameters < _SMALL_MODEL else 1
 
     def _settings(self) -> dict[str, Any]:
         return {"every": self._every, "cosine": self._extras.cosine, "histogram_every": self._extras.histogram_every}
@@ -322,7 +365,7 @@ class GradientMonitor(keras.callbacks.Callback):
             return
         try:
             self._attachment = attachment
-            self._read()
+            self._read(ended=status != "finished")
             if status == "finished" and self._writer is not None:
                 self._probing.finish(self._progress.steps, self._writer)
         finally:
@@ -330,13 +373,20 @@ class GradientMonitor(keras.callbacks.Callback):
             attachment.detach()
             self._probing.end()
         if self._writer is None:
-            _logger.warning(
-                "kgrad saw no gradient: the training step did not use model.optimizer; "
-                "record a loop with optimizers of its own with kgrad.GradientRecorder"
-            )
+            _logger.warning("kgrad saw no gradient: %s", self._reason_for_none())
             return
         self._writer.close(status, error)
         self._conclude(self._writer)
+
+    def _reason_for_none(self) -> str:
+        if not self._progress.steps:
+            return "no step was made"
+        if not self.model.trainable_variables:
+            return "the model has no trainable weights"
+        return (
+            "the training step did not use model.optimizer; "
+            "record a loop with optimizers of its own with kgrad.GradientRecorder"
+        )
 
     def _conclude(self, writer: RunWriter) -> None:
         self.examination = workflow.examine(workflow.read_run(writer.store.url))
@@ -368,6 +418,17 @@ class GradientMonitor(keras.callbacks.Callback):
             if self._strict:
                 raise
             _logger.exception("%s; the training goes on", said)
+
+
+def _numbers(logs: Mapping[str, Any]) -> dict[str, float]:
+    """The logs of an epoch as numbers: a metric of several gives `name/0`, `name/1`, ...; what is no number is left."""
+    numbers: dict[str, float] = {}
+    for name, value in logs.items():
+        array = np.asarray(value)
+        if array.dtype.kind in "biuf":
+            each = {f"{name}/{i}": float(entry) for i, entry in enumerate(array.ravel())}
+            numbers |= each if array.ndim else {name: float(array)}
+    return numbers
 
 
 def _make(kind: type[GradientMonitor], arguments: tuple[Any, ...], settings: Mapping[str, Any]) -> GradientMonitor:

@@ -6,76 +6,24 @@ into a value that is thrown away. What escapes that scope (a layer that assigns 
 `tf.random.Generator`) is found by reading the traced graph, and refused before it runs once.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import wraps
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from kgrad.capture.curvature import (
-    DEFAULT_BASIS_BYTES,
-    Curvature,
-    CurvatureUnavailable,
-    HessianProduct,
-    extreme_eigenvalues,
-    operations_of,
-    summary_of,
-)
+from kgrad.capture.activations import ActivationStatistics, as_row, statistics_of
+from kgrad.capture.curvature import DEFAULT_BASIS_BYTES, Curvature, extreme_eigenvalues
+from kgrad.capture.graphs import run_traced, summary_of, traced_without_writing
+from kgrad.capture.hessian import CurvatureUnavailable, HessianProduct
+from kgrad.capture.layer_calls import LayerCall, is_reachable, named_layers, recorded
+from kgrad.capture.probe_batch import bounded, nbytes
 from kgrad.capture.topology import unique_names
 from kgrad.errors import CaptureError
 
-# Operations that leave something behind: in variables, tables, random generators or files.
-_WRITING = ("Assign", "Resource", "LookupTableInsert", "LookupTableImport", "Stateful", "Rng", "Write")
-_HARMLESS = ("ResourceGather", "StatefulPartitionedCall")
-
-_ACTIVATION_LAYERS = {"Softmax": "softmax", "LeakyReLU": "leaky_relu", "PReLU": "prelu", "ELU": "elu"}
-# Exactly zero over half of their domain, so a unit can be zero for every row.
-_RECTIFIERS = frozenset({"relu", "relu6"})
-# A value beyond these lies where the slope is under 2 % of 1 (tanh: 1 - 0.99^2) or under 4 % of its
-# greatest, 1/4 (sigmoid: 0.99 * 0.01). A convention, in the manner of Glorot and Bengio (2010), section 3,
-# who name no number; kgrad has not calibrated it.
-_SATURATED: Mapping[str, Callable[[Any], Any]] = {
-    "tanh": lambda y: tf.abs(y) > 0.99,
-    "hard_tanh": lambda y: tf.abs(y) > 0.99,
-    "sigmoid": lambda y: (y < 0.01) | (y > 0.99),
-    "hard_sigmoid": lambda y: (y < 0.01) | (y > 0.99),
-}
 # Relative rounding unit of bfloat16, which keeps 8 bits.
 _BFLOAT16_UNIT = 2.0**-7
-
-
-@dataclass(frozen=True)
-class ActivationStatistics:
-    """What one call of one layer put out for the reference batch.
-
-    Attributes:
-        layer: the layer's name; a nested one carries its owner, as in `"encoder/dense"`.
-        call: counts from 0 the calls of a layer that is used more than once.
-        activation: name of its activation, `None` where it has none or where its output is not that
-            activation's (LSTM, GRU).
-        mean: mean over rows, positions and units.
-        std: standard deviation over the same.
-        saturated_fraction: share of values at the flat ends of a tanh or sigmoid (|y| > 0.99; y < 0.01 or
-            y > 0.99); `None` for every other activation, softmax included.
-        dead_fraction: share of units that are exactly zero for every row and position; `None` unless the
-            activation is of the ReLU family.
-        pre_mean: mean of what went into the activation; `None` where it is not seen.
-        pre_std: standard deviation of the same.
-    """
-
-    layer: str
-    call: int
-    activation: str | None
-    mean: float
-    std: float
-    saturated_fraction: float | None
-    dead_fraction: float | None
-    pre_mean: float | None
-    pre_std: float | None
 
 
 class Probe:
@@ -121,10 +69,10 @@ class Probe:
         if not model.built:
             raise CaptureError("The probe needs a built model: call it on a batch, or fit it, first.")
         self._model = model
-        self._batch = _bounded((x, y, sample_weight), max_rows, max_bytes)
+        self._batch = bounded((x, y, sample_weight), max_rows, max_bytes)
         leaves = [leaf for leaf in keras.tree.flatten(self._batch) if leaf is not None]
         self.rows = int(leaves[0].shape[0])
-        self.nbytes = sum(_nbytes(leaf) for leaf in leaves)
+        self.nbytes = sum(nbytes(leaf) for leaf in leaves)
         self._layer_names = layer_names or {}
         self._traces: dict[Any, Any] = {}
         self._traced_for: tuple[Any, ...] = ()
@@ -144,7 +92,7 @@ class Probe:
             CaptureError: the model cannot be run by the probe, or no layer's output was seen.
         """
         calls, concrete = self._traced(("activations", training), lambda: self._trace_activations(training))
-        return [_row(call, v) for call, v in zip(calls, _run(concrete).tolist(), strict=True)]
+        return [as_row(call, v) for call, v in zip(calls, run_traced(concrete).tolist(), strict=True)]
 
     def gradient_profile(self, training: bool = True) -> dict[str, float | None]:
         """The gradient's L2 norm by trainable variable (its Keras path, `#2` and so on where paths repeat).
@@ -160,7 +108,7 @@ class Probe:
             CaptureError: the model's loss cannot be computed by the probe.
         """
         connected, concrete = self._traced(("gradients", training), lambda: self._trace_gradients(training))
-        parts = _run(concrete).astype(np.float64)
+        parts = run_traced(concrete).astype(np.float64)
         names = unique_names([variable.path for variable in self._model.trainable_variables])
         norms = iter(parts[:, 0] * np.sqrt(parts[:, 1]))
         named = zip(names, connected, strict=True)
@@ -186,17 +134,17 @@ class Probe:
         product = self._traced("curvature", self._trace_curvature)
         return extreme_eigenvalues(product, iterations, seed, max_bytes)
 
-    def _trace_activations(self, training: bool) -> tuple[list["_Call"], Any]:
-        seen: list[_Call] = []
+    def _trace_activations(self, training: bool) -> tuple[list[LayerCall], Any]:
+        seen: list[LayerCall] = []
 
         def forward() -> Any:
-            layers = _named_layers(self._model, self._layer_names)
-            with keras.StatelessScope(collect_losses=True), _recorded(layers) as calls:
+            layers = named_layers(self._model, self._layer_names)
+            with keras.StatelessScope(collect_losses=True), recorded(layers) as calls:
                 self._predict(training)
-            seen[:] = [call for call in calls if _is_reachable(call.output) and _is_reachable(call.inputs)]
-            return tf.stack([_statistics(call) for call in seen]) if seen else tf.zeros((0, 6))
+            seen[:] = [call for call in calls if is_reachable(call.output) and is_reachable(call.inputs)]
+            return tf.stack([statistics_of(call) for call in seen]) if seen else tf.zeros((0, 6))
 
-        concrete = _concrete(forward)
+        concrete = traced_without_writing(forward)
         if not seen:
             raise CaptureError("No activations: the model calls no layer that the probe can see.")
         return seen, concrete
@@ -215,7 +163,7 @@ class Probe:
             dense = [tf.cast(tf.convert_to_tensor(g), tf.float32) for g in gradients if g is not None]
             return tf.stack([_scaled_square(gradient) for gradient in dense]) if dense else tf.zeros((0, 2))
 
-        return connected, _concrete(profile)
+        return connected, traced_without_writing(profile)
 
     def _trace_curvature(self) -> HessianProduct:
         types = {layer.compute_dtype for layer in self._model._flatten_layers()}
@@ -226,7 +174,7 @@ class Probe:
             )
         precision = _BFLOAT16_UNIT if "bfloat16" in types else None
         # A loss that fails by itself has no missing second derivative: say the true reason.
-        _run(_concrete(lambda: self._loss(training=False)))
+        run_traced(traced_without_writing(lambda: self._loss(training=False)))
         return HessianProduct(lambda: self._loss(training=False), self._model.trainable_variables, precision)
 
     def _predict(self, training: bool) -> Any:
@@ -265,205 +213,11 @@ class Probe:
                 return self._predict(training=False)
 
         # Traced, not run eagerly: only a trace can be checked before it runs.
-        predicted = _concrete(predict)()
+        predicted = traced_without_writing(predict)()
         try:
             loss.build(self._batch[1], predicted)
         except Exception as error:
             raise CaptureError(f"The probe cannot build this loss: {summary_of(error)}") from error
-
-
-@dataclass(frozen=True)
-class _Call:
-    """One call of a layer, as symbolic tensors of the graph that is being traced."""
-
-    layer: str
-    index: int
-    activation: str | None
-    unit_axis: int
-    output: Any
-    inputs: Any  # of the activation; None where unseen
-
-
-def _bounded(batch: Any, max_rows: int, max_bytes: int) -> Any:
-    """The batch as tensors of its own, cut to rows evenly spaced over it: files are often sorted by class."""
-    leaves = [leaf for leaf in keras.tree.flatten(batch) if leaf is not None]
-    if any(isinstance(leaf, tf.RaggedTensor | tf.SparseTensor) for leaf in leaves):
-        raise CaptureError("The probe cannot cut a ragged or sparse batch; give it dense arrays.")
-    counts = {int(np.shape(leaf)[0]) for leaf in leaves if np.ndim(leaf)}
-    if len(counts) != 1 or counts == {0} or not all(np.ndim(leaf) for leaf in leaves):
-        raise CaptureError(f"The probe's arrays need one common number of rows, and have {sorted(counts)}.")
-    available = counts.pop()
-    row_bytes = sum(_nbytes(leaf) for leaf in leaves) / available
-    rows = min(available, max_rows, int(max_bytes / max(row_bytes, 1)))
-    if rows < 1:
-        raise CaptureError(
-            f"The probe keeps no row: one takes {row_bytes:.0f} bytes, max_bytes is {max_bytes} and "
-            f"max_rows is {max_rows}."
-        )
-    kept = np.linspace(0, available - 1, rows).round().astype(np.int64)
-    return keras.tree.map_structure(lambda leaf: None if leaf is None else tf.gather(leaf, kept), batch)
-
-
-def _nbytes(leaf: Any) -> int:
-    """Memory of an array or tensor, in bytes."""
-    if isinstance(leaf, tf.Tensor):
-        return int(np.prod(leaf.shape)) * int(leaf.dtype.size or 1)
-    return int(np.asarray(leaf).nbytes)
-
-
-def _concrete(function: Callable[[], Any]) -> Any:
-    """The traced function, once it is known to write nothing."""
-    try:
-        concrete = tf.function(function, autograph=False).get_concrete_function()
-    except Exception as error:  # the model's own code can raise anything
-        raise CaptureError(f"The probe cannot run this model: {summary_of(error)}") from error
-    operations = operations_of(concrete.graph)
-    writing = {o for o in operations if o.startswith(_WRITING) and not o.startswith(_HARMLESS)}
-    if writing:
-        raise CaptureError(
-            f"The probe would disturb this model: running it writes state outside Keras variables "
-            f"({', '.join(sorted(writing))})."
-        )
-    return concrete
-
-
-def _run(concrete: Any) -> Any:
-    """The traced function's result as a numpy array."""
-    try:
-        return concrete().numpy()
-    except tf.errors.OpError as error:
-        raise CaptureError(f"The probe cannot run this model: {summary_of(error)}") from error
-
-
-def _named_layers(model: keras.Model, names: Mapping[int, str]) -> list[tuple[str, Any]]:
-    """Every layer inside the model but models, inputs and the cells of recurrent layers, each once."""
-    found: dict[int, tuple[str, Any]] = {}
-
-    def visit(owner: Any, prefix: str) -> None:
-        for layer in owner._flatten_layers(include_self=False, recursive=False):
-            if id(layer) in found:
-                continue
-            if not isinstance(layer, keras.Model | keras.layers.InputLayer):
-                found[id(layer)] = (prefix + layer.name, layer)
-            if not isinstance(layer, keras.layers.RNN):
-                visit(layer, f"{prefix}{layer.name}/")
-
-    visit(model, "")
-    unique = unique_names([name for name, _ in found.values()])
-    return [(names.get(id(layer), name), layer) for name, (_, layer) in zip(unique, found.values(), strict=True)]
-
-
-@contextmanager
-def _recorded(layers: Sequence[tuple[str, Any]]) -> Iterator[list[_Call]]:
-    """A list that fills with the layers' calls, for the length of the block."""
-    calls: list[_Call] = []
-    with ExitStack() as stack:
-        for name, layer in layers:
-            stack.enter_context(_watched(layer, name, calls))
-        yield calls
-
-
-@contextmanager
-def _watched(layer: Any, name: str, calls: list[_Call]) -> Iterator[None]:
-    activation = _activation_name(layer)
-    unit_axis = 1 if getattr(layer, "data_format", None) == "channels_first" else -1
-    original_call, original_activation = layer.call, vars(layer).get("activation")
-    inputs: list[Any] = []
-    count = 0
-
-    @wraps(original_call)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        nonlocal count
-        inputs.clear()
-        result = original_call(*args, **kwargs)
-        output = next((leaf for leaf in keras.tree.flatten(result) if _is_measurable(leaf)), None)
-        if output is not None:
-            calls.append(_Call(name, count, activation, unit_axis, output, inputs[0] if inputs else None))
-            count += 1
-        return result
-
-    def activate(value: Any, *args: Any, **kwargs: Any) -> Any:
-        inputs.append(value)
-        return original_activation(value, *args, **kwargs)
-
-    with ExitStack() as stack:
-        stack.enter_context(_replaced(layer, "call", call))
-        # Only in Keras' own layers is it known that the attribute is called, and never compared.
-        own = type(layer).__module__.startswith("keras.")
-        if own and activation not in (None, "linear") and callable(original_activation):
-            stack.enter_context(_replaced(layer, "activation", activate))
-        yield
-
-
-@contextmanager
-def _replaced(layer: Any, attribute: str, value: Any) -> Iterator[None]:
-    """Puts the value into the instance, past Keras' tracking of attributes, and takes it out again."""
-    own = vars(layer)
-    before = {attribute: own[attribute]} if attribute in own else {}
-    own[attribute] = value
-    try:
-        yield
-    finally:
-        del own[attribute]
-        own.update(before)
-
-
-def _is_reachable(tensor: Any) -> bool:
-    """Whether the tensor exists in the graph being traced, and not in a loop or branch inside it."""
-    return not tf.is_symbolic_tensor(tensor) or tensor.graph is tf.compat.v1.get_default_graph()
-
-
-def _is_measurable(leaf: Any) -> bool:
-    return isinstance(leaf, tf.Tensor) and bool(leaf.dtype.is_floating) and bool(leaf.shape.rank)
-
-
-def _activation_name(layer: Any) -> str | None:
-    """Name of the activation whose values the layer puts out, `None` where there is none."""
-    if isinstance(layer, keras.layers.RNN) and not isinstance(layer, keras.layers.SimpleRNN):
-        return None
-    if isinstance(layer, keras.layers.ReLU):
-        return "leaky_relu" if layer.negative_slope else "relu"
-    if type(layer).__name__ in _ACTIVATION_LAYERS:
-        return _ACTIVATION_LAYERS[type(layer).__name__]
-    activation = getattr(layer, "activation", None)
-    if activation is None or isinstance(activation, str):
-        return activation
-    if isinstance(activation, keras.layers.Layer):
-        return _activation_name(activation)
-    return str(getattr(activation, "__name__", type(activation).__name__))
-
-
-def _statistics(call: _Call) -> Any:
-    """Mean, standard deviation, saturated share, dead share, and mean and deviation before activation.
-
-    Shape `(6,)`, float32; 0 stands where `_row` puts `None`.
-    """
-    output = tf.cast(call.output, tf.float32)
-    zero = tf.constant(0.0)
-    saturated = dead = zero
-    flat_end = _SATURATED.get(call.activation or "")
-    if flat_end is not None:
-        saturated = tf.reduce_mean(tf.cast(flat_end(output), tf.float32))
-    if call.activation in _RECTIFIERS:
-        others = [axis for axis in range(output.shape.rank) if axis != call.unit_axis % output.shape.rank]
-        dead = tf.reduce_mean(tf.cast(tf.reduce_all(output == 0, axis=others), tf.float32))
-    inputs = None if call.inputs is None else tf.cast(call.inputs, tf.float32)
-    before = [zero, zero] if inputs is None else [tf.reduce_mean(inputs), tf.math.reduce_std(inputs)]
-    return tf.stack([tf.reduce_mean(output), tf.math.reduce_std(output), saturated, dead, *before])
-
-
-def _row(call: _Call, values: Sequence[float]) -> ActivationStatistics:
-    return ActivationStatistics(
-        layer=call.layer,
-        call=call.index,
-        activation=call.activation,
-        mean=values[0],
-        std=values[1],
-        saturated_fraction=values[2] if call.activation in _SATURATED else None,
-        dead_fraction=values[3] if call.activation in _RECTIFIERS else None,
-        pre_mean=None if call.inputs is None else values[4],
-        pre_std=None if call.inputs is None else values[5],
-    )
 
 
 def _scaled_square(gradient: Any) -> Any:

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from kgrad.capture.curvature import CurvatureUnavailable
 from kgrad.capture.first_batch import FirstBatch
+from kgrad.capture.hessian import CurvatureUnavailable
 from kgrad.capture.probe import Probe
 from kgrad.capture.stall import is_stalled
 from kgrad.capture.topology import layer_names

@@ -34,8 +34,8 @@ class Ring:
 
     def write(self, row: tf.Tensor, count: tf.Tensor | int = 1) -> None:
         """Writes a row, in graph mode; `count=0` lets the next row overwrite it."""
-        place = tf.reshape(self._written % self.rows, [1, 1])
-        written = self._cells.scatter_nd_update(place, row[None])
+        place = tf.convert_to_tensor(self._written) % self.rows
+        written = self._cells.scatter_update(tf.IndexedSlices(row, place))
         # A step that fails before its row is there must not count.
         with tf.control_dependencies([written]):
             self._written.assign_add(count)

@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kgrad.capture.stacks import Piece, Stacks
+
 _NAN = float("nan")
 
 # The numbers a step leaves for each variable, in the order they lie in a row.
@@ -47,80 +49,81 @@ def dense(gradient: Any) -> tf.Tensor:
 
 
 def parts_of(
-    gradients: Sequence[tf.Tensor | None], before: Sequence[tf.Tensor], after: Sequence[tf.Tensor]
-) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """The `PARTS` of one step.
+    stacks: Stacks, gradients: Sequence[tf.Tensor | None], before: Sequence[tf.Tensor], after: Sequence[tf.Tensor]
+) -> list[tf.Tensor]:
+    """The `PARTS` of one step, each a vector in the row's order; the last ones joined.
 
     Args:
+        stacks: which variables are reduced together.
         gradients: float32 tensors as `dense` gives them; `None` for an unconnected variable, whose
             parts are NaN, with nothing counted.
         before: the variables before the update.
         after: the variables after it.
-
-    Returns:
-        A scalar for each of the first parts and each variable, part by part, to be joined with
-        whatever else the row holds; and the last three parts as a vector.
     """
+    pieces = stacks.pieces(gradients)
     missing = [_NAN] * _FROM_GRADIENT
-    taken = [missing if gradient is None else _scalars_of(gradient) for gradient in gradients]
-    parts: list[Sequence[Any]] = list(zip(*taken, strict=True))
-    parts.append([tf.nn.l2_loss(tf.cast(old, tf.float32)) for old in before])
-    moved = [tf.cast(new - old, tf.float32) for old, new in zip(before, after, strict=True)]
-    parts.append([tf.nn.l2_loss(change) for change in moved])
-    return [scalar for part in parts for scalar in part], _rare_counts(gradients, parts[0])
+    taken = zip(*[missing if piece is None else _parts_of(piece) for piece in pieces], strict=True)
+    olds = [piece for piece in stacks.pieces(before) if piece is not None]
+    news = [piece for piece in stacks.pieces(after) if piece is not None]
+    weights = [old.like(tf.cast(old.values, tf.float32)).half_squares() for old in olds]
+    pairs = zip(olds, news, strict=True)
+    moved = [old.like(tf.cast(new.values - old.values, tf.float32)).half_squares() for old, new in pairs]
+    parts = [stacks.vector(part) for part in (*taken, weights, moved)]
+    return [*parts, _rare_counts(stacks, pieces, parts[0])]
 
 
-def brief_parts_of(gradients: Sequence[tf.Tensor | None]) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """The `PARTS` of a step of which only the norms are wanted; the others are NaN.
+def brief_parts_of(stacks: Stacks, gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor]:
+    """The `PARTS` of a step of which only the norms are wanted; the others are NaN, where there is a gradient.
 
     Args:
+        stacks: which variables are reduced together.
         gradients: as in `parts_of`.
 
     Returns:
-        As `parts_of`: the first part as scalars, and all others as a vector.
+        As `parts_of`, but those that are not taken joined.
     """
-    squares = [_NAN if gradient is None else tf.nn.l2_loss(gradient) for gradient in gradients]
-    others = tf.fill([(len(PARTS) - 1 - _COUNTED) * len(gradients)], _NAN)
-    return squares, tf.concat([others, _rare_counts(gradients, squares, smallest=_SMALLEST_SQUARES)], 0)
+    pieces = stacks.pieces(gradients)
+    squares = stacks.vector([_NAN if piece is None else piece.half_squares() for piece in pieces])
+    missing = [piece is None for piece in pieces] + [False] * (len(gradients) - len(pieces))
+    uncounted = np.tile(np.where(missing, np.float32(0.0), np.float32(_NAN)), _COUNTED)
+    others = np.full((len(PARTS) - 1 - _COUNTED) * len(gradients), _NAN, np.float32)
+    return [squares, tf.constant(np.concatenate([others, uncounted]))]
 
 
-def _scalars_of(gradient: tf.Tensor) -> list[tf.Tensor]:
+def _parts_of(gradient: Piece) -> list[tf.Tensor]:
     return [
-        tf.nn.l2_loss(gradient),
-        tf.reduce_sum(gradient),
-        tf.reduce_max(gradient),
-        tf.reduce_min(gradient),
-        tf.nn.l2_loss(tf.sign(gradient)),  # half the count of non-zero elements, in two operations
+        gradient.half_squares(),
+        *(gradient.reduced(reduce) for reduce in (tf.reduce_sum, tf.reduce_max, tf.reduce_min)),
+        gradient.like(tf.sign(gradient.values)).half_squares(),  # half the count of non-zero elements
     ]
 
 
-def _rare_counts(
-    gradients: Sequence[tf.Tensor | None], squares: Sequence[Any], smallest: float | None = None
-) -> tf.Tensor:
+def _rare_counts(stacks: Stacks, pieces: Sequence[Piece | None], squares: tf.Tensor) -> tf.Tensor:
     """Counts of non-zero and of non-finite elements, and the largest magnitude, shape `(3 * variables,)`.
 
     They are taken only in a step that has elements that are not finite (zeros otherwise): there, and
-    only there, the cheap count of non-zero elements fails. Where the largest magnitude is not taken
-    anyway, also in a step with a sum of squares under `smallest`.
+    only there, the cheap count of non-zero elements fails.
     """
-    connected = [(i, gradient) for i, gradient in enumerate(gradients) if gradient is not None]
-    if not connected:
-        return tf.zeros([_COUNTED * len(gradients)])
-    places = [[i] for i, _ in connected]
+    present = [piece for piece in pieces if piece is not None]
+    count = int(squares.shape[0])
+    if not present:
+        return tf.zeros([_COUNTED * count])
 
     def counted(*tensors: tf.Tensor) -> tf.Tensor:
-        tests = (lambda g: tf.not_equal(g, 0.0), lambda g: ~tf.math.is_finite(g))
-        counts = [[tf.reduce_sum(tf.cast(test(tensor), tf.float32)) for tensor in tensors] for test in tests]
-        counts.append([tf.reduce_max(tf.abs(tensor)) for tensor in tensors])
-        return tf.concat([tf.scatter_nd(places, tf.stack(count), [len(gradients)]) for count in counts], 0)
+        values = iter(tensors)
+        given = [None if piece is None else piece.like(next(values)) for piece in pieces]
+        tests = (tf.math.count_nonzero, _count_nonfinite, lambda g, axis: tf.reduce_max(tf.abs(g), axis))
+        return tf.concat([stacks.vector([0.0 if p is None else p.reduced(test) for p in given]) for test in tests], 0)
 
-    known = [squares[i] for i, _ in connected]
-    fine = tf.math.is_finite(tf.add_n(known))
-    if smallest is not None:
-        fine &= tf.reduce_min(tf.stack(known)) > smallest
-    return either(
-        fine, lambda *_: tf.zeros([_COUNTED * len(gradients)]), counted, [gradient for _, gradient in connected]
-    )
+    # A missing gradient does not count; like all that are reduced alone, it lies in the row as among the pieces.
+    missing = {place for place, piece in enumerate(pieces) if piece is None}
+    known = tf.gather(squares, [place for place in range(count) if place not in missing]) if missing else squares
+    fine = tf.reduce_all(tf.math.is_finite(known))
+    return either(fine, lambda *_: tf.zeros([_COUNTED * count]), counted, [piece.values for piece in present])
+
+
+def _count_nonfinite(tensor: tf.Tensor, axis: int | None) -> tf.Tensor:
+    return tf.math.count_nonzero(~tf.math.is_finite(tensor), axis)
 
 
 def either(
@@ -148,7 +151,9 @@ def half_squares(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
     return tf.add_n([tf.nn.l2_loss(tf.cast(tensor, tf.float32)) for tensor in tensors])
 
 
-def finish(parts: NDArray[np.float32], sizes: Sequence[int], scale: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+def finish(
+    stacks: Stacks, parts: NDArray[np.float32], sizes: Sequence[int], scale: NDArray[np.float32]
+) -> dict[str, NDArray[Any]]:
     """The statistics of `kgrad.log.schema` from the raw parts of some steps.
 
     Where a float32 sum of squares leaves its range (norms under 1e-15 or over 1e19), the norm is
@@ -156,20 +161,26 @@ def finish(parts: NDArray[np.float32], sizes: Sequence[int], scale: NDArray[np.f
     a factor `sqrt(nonzero)` for any.
 
     Args:
-        parts: shape `(steps, len(PARTS), variables)`.
+        stacks: which variables were reduced together.
+        parts: as the rows have them, shape `(steps, len(PARTS) * variables)`.
         sizes: number of elements of each variable.
         scale: the loss scale of each step, shape `(steps,)`, that the gradients still carry.
 
     Returns:
         Arrays of shape `(steps, variables)`, float64, by the statistic's name.
     """
-    part = dict(zip(PARTS, np.moveaxis(parts.astype(np.float64), 1, 0), strict=True))
+    columns = np.split(parts.astype(np.float64), len(PARTS), axis=1)
+    named = zip(PARTS, columns, strict=True)
+    part = {name: stacks.by_variable(values, halved=name.startswith("half_")) for name, values in named}
     size = np.asarray(sizes, dtype=np.float64)
     factor = scale.astype(np.float64)[:, None]
     with np.errstate(invalid="ignore", over="ignore"):
         largest = np.fmax(np.abs(part["max"]), np.abs(part["min"]))
         largest = np.where(np.isnan(largest) & (part["counted_max"] > 0), part["counted_max"], largest)
-        broken = part["counted_nonfinite"] > 0
+        # Of a step without counts only this is known: whether some element is not finite.
+        is_broken = np.where(np.isfinite(part["half_squares"]), 0.0, 1.0)
+        nonfinite = np.where(np.isnan(part["counted_nonfinite"]), is_broken, part["counted_nonfinite"])
+        broken = nonfinite > 0
         is_counted = broken | (np.isnan(part["half_nonzero"]) & (part["counted_max"] > 0))
         nonzero = np.where(is_counted, part["counted_nonzero"], 2.0 * part["half_nonzero"])
         squares = _squares(2.0 * part["half_squares"], largest, nonzero)
@@ -180,10 +191,34 @@ def finish(parts: NDArray[np.float32], sizes: Sequence[int], scale: NDArray[np.f
             "gradient_std": np.sqrt(np.maximum(squares / size - mean**2, 0.0)) / factor,
             "gradient_max": largest / factor,
             "zero_fraction": 1.0 - nonzero / size,
-            "nonfinite_count": part["counted_nonfinite"],
+            "nonfinite_count": nonfinite,
             "weight_norm": np.sqrt(2.0 * part["half_weight"]),
             "update_norm": np.sqrt(2.0 * part["half_update"]),
         }
+
+
+def held(
+    norms: NDArray[Any], detailed: NDArray[np.bool_], scale: NDArray[Any], last: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The norms, with those too small for a sum of squares as they were when all was taken.
+
+    Under 1e-15 the squares leave float32. A step with all statistics rebuilds the norm from the largest magnitude; in
+    the steps after it, its norm stands, or 1e-15 where that is less.
+
+    Args:
+        norms: as `finish` gives them, shape `(steps, variables)`.
+        detailed: whether all statistics of a step were taken, shape `(steps,)`.
+        scale: the loss scale of each step, shape `(steps,)`.
+        last: norms of the last such step before these, shape `(variables,)`.
+
+    Returns:
+        The norms, and those of the last step with all statistics.
+    """
+    source = np.maximum.accumulate(np.where(detailed, np.arange(1, len(norms) + 1), 0))
+    earlier = np.vstack([last, norms])[source]
+    bound = (_SMALLEST_SQUARES**0.5 / scale.astype(np.float64))[:, None]
+    too_small = ~detailed[:, None] & (norms < bound)
+    return np.where(too_small, np.fmin(earlier, bound), norms), earlier[-1]
 
 
 def _squares(squares: NDArray[Any], largest: NDArray[Any], nonzero: NDArray[Any]) -> NDArray[Any]:

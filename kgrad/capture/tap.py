@@ -8,45 +8,27 @@
 The wrappers run while Keras traces the training step, so what they add is part of the compiled
 step: a row of numbers written to a `Ring`. Gradients of a `LossScaleOptimizer` are taken before it
 decides whether to skip the step, and divided by the scale on the host. The clipped gradients are
-never touched: a second reader of them would let TensorFlow's graph optimizer order the arithmetic of
-the update differently, and the last bit of the weights would change. Their norm follows from the raw
-norms (`applied_norm`), or, under `clipvalue`, from clipping once more beside the training.
+never touched (`kgrad.capture.clipping`): their norm follows from the raw norms or, under `clipvalue`, from
+clipping once more beside the training.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from kgrad.capture import replicas, statistics
-from kgrad.capture.extras import Cosine, Extras, HistogramBlock, Histograms
+from kgrad.capture.clipping import applied_by
+from kgrad.capture.extras import Cosine, Extras, Histograms
 from kgrad.capture.ring import Ring
+from kgrad.capture.rows import Block, Rows, with_histograms
+from kgrad.capture.stacks import Stacks
 from kgrad.errors import CaptureError
 
-# What a row holds before the parts of the variables.
-HEADER = ("loss", "learning_rate", "loss_scale", "half_applied", "skipped", "detailed")
 _NAN = float("nan")
-# Steps between two reads: a read costs about as much as a small step, so one in 64 is under 2 %.
-_ROWS = 64
-
-
-@dataclass(frozen=True)
-class Block:
-    """Some steps as read from the ring.
-
-    Attributes:
-        series: the numbers per step by name, each of shape `(steps,)`.
-        statistics: the numbers per step and variable by name, each of shape `(steps, variables)`.
-        histograms: those of some of the steps, `None` where none was taken.
-    """
-
-    series: dict[str, NDArray[Any]]
-    statistics: dict[str, NDArray[Any]]
-    histograms: HistogramBlock | None = None
+# Steps between two reads: a read costs about as much as a small step, so one in 256 is under half a percent.
+_ROWS = 256
 
 
 class Tap:
@@ -89,6 +71,7 @@ class Tap:
         # Callbacks hear of a step only with its whole execution: leave room for one more.
         self._capacity = self.rows + steps_per_execution
         self._ring: Ring | None = None
+        self._rows: Rows | None = None
         self._sparse: list[bool] = []
         self._cosine = Cosine() if extras and extras.cosine else None
         every = extras.histogram_every if extras else None
@@ -96,6 +79,7 @@ class Tap:
         # By replica: those of one process are traced by threads of their own.
         self._losses: dict[int, tf.Tensor] = {}
         self._aggregated: dict[int, list[Any]] = {}
+        self._rates: dict[int, tf.Tensor] = {}
         self._wrapped: list[tuple[Any, str, Callable[..., Any]]] = []
 
     @property
@@ -126,24 +110,15 @@ class Tap:
 
     def read(self) -> Block | None:
         """What was recorded since the last call, `None` if nothing was."""
-        rows = self._ring.read() if self._ring else np.zeros((0, 0), np.float32)
-        if not len(rows) or self._ring is None:
+        if self._ring is None or self._rows is None:
             return None
-        sizes = [int(np.prod(variable.shape)) for variable in self.variables or []]
-        header = dict(zip(HEADER, rows[:, : len(HEADER)].T.astype(np.float64), strict=True))
-        end = len(HEADER) + len(statistics.PARTS) * len(sizes)
-        parts = rows[:, len(HEADER) : end].reshape(len(rows), len(statistics.PARTS), len(sizes))
-        taken = statistics.finish(parts, sizes, header["loss_scale"])
-        series = self._series(header, taken)
-        if self._cosine is not None:
-            taken["cosine"] = np.clip(rows[:, end:], -1.0, 1.0)
-        histograms = None
-        if self._histograms is not None:
-            histograms = self._histograms.read(self._ring.taken - len(rows))
-            taken["dead_units"] = np.full((len(rows), len(sizes)), _NAN)
-            if histograms is not None:
-                taken["dead_units"][histograms.rows] = histograms.dead_units
-        return Block(series, taken, histograms)
+        rows = self._ring.read()
+        if not len(rows):
+            return None
+        block = self._rows.block(rows)
+        if self._histograms is None:
+            return block
+        return with_histograms(block, self._histograms.read(self._ring.taken - len(rows)))
 
     def _wrap(self, owner: Any, name: str, around: Callable[..., Any]) -> None:
         original = getattr(owner, name)
@@ -193,21 +168,33 @@ class Tap:
 
     def _before(self, gradients: list[Any], owners: list[Any]) -> tuple[Any, ...]:
         """What must be taken before the update."""
-        self._sparse = [isinstance(gradient, tf.IndexedSlices) for gradient in gradients]
+        # A schedule gives another one as soon as the step is counted.
+        self._rates[replicas.replica()] = tf.identity(tf.cast(self._inner.learning_rate, tf.float32))
         scale = self._scale()
         averaged = self._averaged(gradients, owners, scale)
         weights = [tf.convert_to_tensor(variable) for variable in owners] if self.detailed else []
-        return averaged, weights, scale, tf.convert_to_tensor(self._inner.iterations)
+        return averaged, weights, scale, self._count()
+
+    def _count(self) -> tf.Tensor | None:
+        """Steps made so far; `None` where each call of `apply` makes one, which is then not worth an operation."""
+        may_stand = self._outer is not self._inner or self._inner.gradient_accumulation_steps
+        return tf.convert_to_tensor(self._inner.iterations) if may_stand else None
 
     def _averaged(self, gradients: list[Any], owners: list[Any], scale: tf.Tensor) -> list[tf.Tensor | None]:
         """The gradients of the step; under accumulation, the mean over its micro-batches so far."""
-        taken = [None if gradient is None else statistics.dense(gradient) for gradient in gradients]
         steps = self._inner.gradient_accumulation_steps
-        if not steps or not self._inner.built:
+        self._sparse = [isinstance(gradient, tf.IndexedSlices) and not steps for gradient in gradients]
+        if not steps:
+            return [None if gradient is None else statistics.dense(gradient) for gradient in gradients]
+        # Keras adds sparse gradients up in whole tables: rows of several micro-batches are added there.
+        taken = [
+            None if gradient is None else tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients
+        ]
+        if not self._inner.built:
             return taken
         summed = [self._inner._accumulated_gradients[self._inner._get_variable_index(v)] for v in owners]
         return [
-            None if gradient is None else (gradient + scale * tf.convert_to_tensor(earlier)) / steps
+            None if gradient is None else (gradient + scale * tf.cast(earlier, tf.float32)) / steps
             for gradient, earlier in zip(taken, summed, strict=True)
         ]
 
@@ -217,33 +204,36 @@ class Tap:
         gradients: list[tf.Tensor | None],
         before: list[tf.Tensor],
         scale: tf.Tensor,
-        count: tf.Tensor,
+        count: tf.Tensor | None,
     ) -> None:
         if self._aggregated:
             summed = iter(self._aggregated[0])
             gradients = [None if gradient is None else statistics.dense(next(summed)) for gradient in gradients]
+        stacks = self._rows.stacks if self._rows else Stacks(gradients, owners)
         if self.detailed:
             after = [tf.convert_to_tensor(variable) for variable in owners]
-            scalars, counts = statistics.parts_of(gradients, before, after)
+            parts = statistics.parts_of(stacks, gradients, before, after)
         else:
-            scalars, counts = statistics.brief_parts_of(gradients)
-        moved = tf.not_equal(count, tf.convert_to_tensor(self._inner.iterations))
-        row = [tf.stack([*self._header(gradients, scale, moved), *scalars]), counts]
+            parts = statistics.brief_parts_of(stacks, gradients)
+        moved = True if count is None else tf.not_equal(count, tf.convert_to_tensor(self._inner.iterations))
+        row = [tf.stack(self._header(gradients, scale, moved)), *parts]
         # A micro-batch that only accumulates is no step: the next row takes its place.
         is_step = tf.cast(moved, tf.int32) if self._inner.gradient_accumulation_steps else 1
         if self._cosine is not None:
             whole = [None if is_sparse else g for g, is_sparse in zip(gradients, self._sparse, strict=True)]
-            row.append(self._cosine.of(whole, scalars[: len(owners)]))
+            row.append(self._cosine.of(whole, keep=is_step))
         joined = tf.concat(row, 0)
-        ring = self._ring_for(owners, int(joined.shape[0]))
+        ring = self._ring_for(owners, stacks, int(joined.shape[0]))
         if self._histograms is not None:
             self._histograms.write(gradients, scale, ring.written, is_step)
         ring.write(joined, is_step)
 
-    def _header(self, gradients: list[tf.Tensor | None], scale: tf.Tensor, moved: tf.Tensor) -> list[tf.Tensor]:
+    def _header(self, gradients: list[tf.Tensor | None], scale: tf.Tensor, moved: tf.Tensor | bool) -> list[tf.Tensor]:
         loss = self._losses.pop(0, None)
         loss = _NAN if loss is None else loss
-        values = (loss, self._inner.learning_rate, scale, self._clipped(gradients, scale), ~moved, self.detailed)
+        # Only a loss scale skips; an optimizer of several others need not count their steps.
+        skipped = ~moved if self._outer is not self._inner else False
+        values = (loss, self._rates.pop(0), scale, self._clipped(gradients, scale), skipped, self.detailed)
         return [tf.reshape(tf.cast(value, tf.float32), []) for value in values]
 
     def _clipped(self, gradients: list[tf.Tensor | None], scale: tf.Tensor) -> tf.Tensor | float:
@@ -262,9 +252,10 @@ class Tap:
             return tf.constant(float(self._outer.initial_scale))
         return tf.constant(float(self._outer.loss_scale_factor or 1.0))
 
-    def _ring_for(self, owners: list[Any], width: int) -> Ring:
+    def _ring_for(self, owners: list[Any], stacks: Stacks, width: int) -> Ring:
         if self._ring is None:
             self.variables = owners
+            self._rows = Rows(owners, stacks, self._inner)
             self._ring = Ring(self._capacity, width)
         elif [id(v) for v in owners] != [id(v) for v in self.variables or []]:
             raise CaptureError(
@@ -272,51 +263,8 @@ class Tap:
             )
         return self._ring
 
-    def _series(self, header: dict[str, NDArray[Any]], taken: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        norms = taken["gradient_norm"]
-        unconnected = np.isnan(norms) & (taken["nonfinite_count"] == 0)
-        present = np.where(unconnected, 0.0, norms)
-        series = {name: header[name] for name in HEADER if name != "half_applied"}
-        return {
-            **series,
-            "global_norm": _together(present),
-            "applied_global_norm": applied_norm(present, self._inner, header["half_applied"]),
-        }
-
 
 def tap_on(optimizer: keras.optimizers.Optimizer) -> Tap | None:
     """The tap that is on the optimizer, if one is."""
     tap: Tap | None = getattr(vars(optimizer).get("apply"), "kgrad", None)
     return tap
-
-
-def applied_by(optimizer: keras.optimizers.Optimizer) -> str | None:
-    """Which clipping the optimizer applies: the first that is set, in the order Keras looks."""
-    for setting in ("clipnorm", "global_clipnorm", "clipvalue"):
-        bound = getattr(optimizer, setting)
-        if bound is not None and bound > 0:
-            return setting
-    return None
-
-
-def applied_norm(
-    norms: NDArray[Any], optimizer: keras.optimizers.Optimizer, half_squares: NDArray[Any]
-) -> NDArray[Any]:
-    """The global norm after clipping, shape `(steps,)`.
-
-    Args:
-        norms: norms of the variables before clipping, shape `(steps, variables)`.
-        optimizer: the optimizer that clips.
-        half_squares: half the squares of the gradients after `clipvalue`, shape `(steps,)`.
-    """
-    clipping = applied_by(optimizer)
-    if clipping == "clipnorm":
-        return _together(np.minimum(norms, optimizer.clipnorm))
-    if clipping == "global_clipnorm":
-        return np.minimum(_together(norms), optimizer.global_clipnorm)
-    return _together(norms) if clipping is None else np.sqrt(2.0 * half_squares)
-
-
-def _together(norms: NDArray[Any]) -> NDArray[Any]:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(np.sqrt(np.sum(norms**2, axis=1)))

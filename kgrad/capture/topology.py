@@ -11,6 +11,13 @@ from kgrad.log.structure import Layer, Structure, Variable
 _NESTED_CONFIG = ("layers", "layer", "forward_layer", "backward_layer", "cell", "cells")
 
 
+# Layers whose kernels end in something else: inputs, a multiplier of the input's channels, gates side by side.
+_NO_UNITS_LAST = (
+    *("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", "DepthwiseConv1D", "DepthwiseConv2D"),
+    *("LSTM", "GRU", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
+)
+
+
 def structure_of(model: keras.Model | Mapping[str, keras.Model], variables: Sequence[Any]) -> Structure:
     """The model's layers in depth order and the given variables in the order of their layers.
 
@@ -36,7 +43,7 @@ def structure_of(model: keras.Model | Mapping[str, keras.Model], variables: Sequ
         _kind(next(iter(models.values()))) if len(models) == 1 else "several",
         described,
         _variables(variables, layers, name_of, whole),
-        sum(each.count_params() for each in models.values()),
+        sum(_size(weight) for each in models.values() for weight in each.weights),
     )
 
 
@@ -59,6 +66,17 @@ def column_order(structure: Structure, variables: Sequence[Any]) -> list[int]:
     """Where each of the structure's variables lies in the optimizer's list."""
     place = {name: i for i, name in enumerate(unique_names([_path(variable) for variable in variables]))}
     return [place[variable.name] for variable in structure.variables]
+
+
+def units_last(structure: Structure) -> list[bool]:
+    """Of each variable, whether its last axis is the units of its layer."""
+    kinds = {layer.name: layer.class_name for layer in structure.layers}
+    return [
+        len(variable.shape) > 1
+        and variable.role != "depthwise_kernel"
+        and kinds.get(variable.layer) not in _NO_UNITS_LAST
+        for variable in structure.variables
+    ]
 
 
 def _kind(model: keras.Model) -> str:

@@ -52,7 +52,7 @@ STATISTIC_COLUMNS = (
     Column("gradient_std", "float32", "loss/weight", "population standard deviation of the gradient's elements"),
     Column("gradient_max", "float32", "loss/weight", "largest magnitude among the gradient's elements"),
     Column("zero_fraction", "float32", "1", "share of the gradient's elements that are exactly zero"),
-    Column("nonfinite_count", "int64", "elements", "how many of the gradient's elements are NaN or infinite"),
+    Column("nonfinite_count", "int64", "elements", "elements that are NaN or infinite; 1 for any if not `detailed`"),
     Column("weight_norm", "float32", "weight", "L2 norm of the variable before the update"),
     Column("update_norm", "float32", "weight", "L2 norm of the change of the variable, as applied"),
 )

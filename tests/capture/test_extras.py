@@ -97,6 +97,27 @@ def test_histogram_and_dead_units(settings, vectors, tmp_path):
         assert same_weights(model, train_plain(built, vectors))
 
 
+def test_units_are_counted_only_where_a_kernel_ends_in_them(tmp_path):
+    """A transposed convolution ends in its inputs, an LSTM in its gates, a depthwise one in a multiplier."""
+
+    def build():
+        hidden = [
+            layers.Conv2DTranspose(3, 2, activation="relu", use_bias=False),
+            layers.SeparableConv2D(5, 2),
+            layers.DepthwiseConv2D(2),
+            layers.Reshape((-1, 5)),
+            layers.LSTM(3),
+        ]
+        model = keras.Sequential([keras.Input((4, 4, 2)), *hidden, layers.Dense(3, activation="softmax")])
+        model.compile("sgd", LOSS)
+        return model
+
+    pictures = np.random.default_rng(0).normal(size=(16, 4, 4, 2)).astype("float32"), np.arange(16) % 3
+    _, log = watched(pictures, tmp_path / "run", build, histogram_every=1, probe=False)
+    counted = [v.name for v, dead in zip(log.structure.variables, log["dead_units"][0], strict=True) if dead == dead]
+    assert [name.split("/")[-2:] for name in counted] == [["separable_conv2d", "pointwise_kernel"], ["dense", "kernel"]]
+
+
 def test_neither_is_logged_unless_asked_for(vectors, tmp_path):
     _, log = watched(vectors, tmp_path / "run")
     assert "cosine" not in log

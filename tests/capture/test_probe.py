@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kgrad.capture.curvature import Curvature, CurvatureUnavailable, HessianProduct, extreme_eigenvalues
-from kgrad.capture.probe import ActivationStatistics, Probe
+from kgrad.capture.curvature import Curvature, extreme_eigenvalues
+from kgrad.capture.hessian import CurvatureUnavailable, HessianProduct
+from kgrad.capture.probe import Probe
 from kgrad.errors import CaptureError
+
+from .probe_rows import rows_of
 
 LAYERS = keras.layers
 
@@ -22,10 +25,6 @@ LAYERS = keras.layers
 @pytest.fixture(autouse=True)
 def seeds() -> None:
     keras.utils.set_random_seed(0)
-
-
-def rows_of(count: int, width: int = 6) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(count, width)).astype(np.float32)
 
 
 def busy_model() -> keras.Model:
@@ -137,74 +136,6 @@ def test_training_with_a_probe_in_the_middle_gives_the_same_bits() -> None:
     assert same == {"plain": True, "two outputs": True, "eager": True}
 
 
-def by_layer(rows: list[ActivationStatistics]) -> dict[str, ActivationStatistics]:
-    return {row.layer: row for row in rows}
-
-
-def test_activation_statistics_are_those_of_the_layers_outputs() -> None:
-    x = 3 * rows_of(40)
-    model = keras.Sequential(
-        [
-            keras.Input((6,)),
-            LAYERS.Dense(5, "tanh", name="t"),
-            LAYERS.Dense(5, "sigmoid", name="s", kernel_initializer=keras.initializers.RandomNormal(stddev=5)),
-            LAYERS.Dense(4, "softmax", name="p"),
-            LAYERS.Dense(3, name="l"),
-        ]
-    )
-    rows = by_layer(Probe(model, x).activation_statistics())
-    assert list(rows) == ["t", "s", "p", "l"]
-    outputs, value = {}, x
-    for layer in model.layers:
-        kernel, bias = layer.get_weights()
-        before = value @ kernel + bias
-        value = np.asarray(layer.activation(before))
-        outputs[layer.name] = (before, value)
-    for name, (before, after) in outputs.items():
-        assert rows[name].mean == pytest.approx(after.mean(), abs=1e-5)
-        assert rows[name].std == pytest.approx(after.std(), abs=1e-5)
-        assert rows[name].dead_fraction is None
-        if name != "l":
-            assert rows[name].pre_mean == pytest.approx(before.mean(), abs=1e-5)
-            assert rows[name].pre_std == pytest.approx(before.std(), rel=1e-5)
-    tanh, sigmoid = outputs["t"][1], outputs["s"][1]
-    assert rows["t"].saturated_fraction == pytest.approx((np.abs(tanh) > 0.99).mean())
-    assert rows["s"].saturated_fraction == pytest.approx(((sigmoid < 0.01) | (sigmoid > 0.99)).mean())
-    assert min(rows["t"].saturated_fraction, rows["s"].saturated_fraction) > 0.05
-    assert rows["p"].saturated_fraction is None
-    assert (rows["l"].activation, rows["l"].pre_mean) == ("linear", None)
-
-
-def test_dead_units_are_those_that_are_zero_for_every_row_and_position() -> None:
-    inputs = keras.Input((8, 8, 2))
-    dense_like = LAYERS.Conv2D(4, 3, activation="relu", name="own")(inputs)
-    model = keras.Model(inputs, LAYERS.ReLU(name="layer")(LAYERS.Conv2D(5, 3, name="linear")(dense_like)))
-    own, linear = model.get_layer("own"), model.get_layer("linear")
-    own.bias.assign([0.0, -100.0, -100.0, 0.0])
-    linear.bias.assign([-100.0, 0.0, 0.0, 0.0, 0.0])
-    x = np.random.default_rng(0).normal(size=(6, 8, 8, 2)).astype(np.float32)
-    rows = by_layer(Probe(model, x).activation_statistics())
-    assert rows["own"].dead_fraction == 0.5
-    assert rows["layer"].dead_fraction == pytest.approx(0.2)
-    assert rows["linear"].dead_fraction is None
-    # One row in which a unit is alive is enough.
-    own.bias.assign([0.0, -100.0, -100.0, 0.0])
-    own.kernel.assign(tf.tensor_scatter_nd_update(own.kernel.value, [[0, 0, 0, 1]], [1000.0]))
-    assert by_layer(Probe(model, x).activation_statistics())["own"].dead_fraction == 0.25
-
-
-def test_nested_and_shared_layers_have_their_names_and_calls() -> None:
-    inner = keras.Sequential([keras.Input((4,)), LAYERS.Dense(4, "relu", name="d")], name="encoder")
-    inputs = keras.Input((4,))
-    shared = LAYERS.Dense(4, "tanh", name="shared")
-    model = keras.Model(inputs, shared(inner(shared(inputs))))
-    rows = Probe(model, rows_of(8, 4)).activation_statistics()
-    assert [(row.layer, row.call) for row in rows] == [("shared", 0), ("encoder/d", 0), ("shared", 1)]
-    assert rows[0].mean != rows[2].mean
-    names = {id(shared): "mine"}
-    assert Probe(model, rows_of(8, 4), layer_names=names).activation_statistics()[0].layer == "mine"
-
-
 class Subclassed(keras.Model):
     def __init__(self) -> None:
         super().__init__()
@@ -212,48 +143,6 @@ class Subclassed(keras.Model):
 
     def call(self, inputs: Any) -> Any:
         return self.second(self.first(inputs))
-
-
-def test_subclassed_model_shows_its_layers() -> None:
-    model = Subclassed()
-    model(rows_of(8))
-    rows = Probe(model, rows_of(8)).activation_statistics()
-    assert [row.layer for row in rows] == ["same", "same#2"]
-
-
-def test_recurrent_layers_show_their_output_and_not_what_is_inside_the_loop() -> None:
-    model = keras.Sequential([keras.Input((5, 3)), LAYERS.LSTM(4, name="lstm"), LAYERS.Dense(1, name="d")])
-    x = np.random.default_rng(0).normal(size=(8, 5, 3)).astype(np.float32)
-    rows = by_layer(Probe(model, x).activation_statistics())
-    assert list(rows) == ["lstm", "d"]
-    # Its output is a product of a sigmoid and a tanh: no activation's range to saturate.
-    assert (rows["lstm"].activation, rows["lstm"].saturated_fraction) == (None, None)
-    assert rows["lstm"].std == pytest.approx(np.asarray(model.layers[0](x)).std(), rel=1e-5)
-
-
-def test_layer_inside_a_loop_is_left_out() -> None:
-    class Mapped(keras.Model):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inside, self.outside = (
-                LAYERS.Dense(2, "tanh", name="inside"),
-                LAYERS.Dense(1, name="outside"),
-            )
-
-        def call(self, inputs: Any) -> Any:
-            return self.outside(tf.map_fn(lambda row: self.inside(row[None])[0], inputs))
-
-    model = Mapped()
-    model.inside.build((None, 6))
-    model(rows_of(4))
-    assert list(by_layer(Probe(model, rows_of(4)).activation_statistics())) == ["outside"]
-
-
-def test_training_mode_is_what_the_training_step_sees() -> None:
-    model = keras.Sequential([keras.Input((6,)), LAYERS.BatchNormalization(name="b"), LAYERS.Dense(2)])
-    probe = Probe(model, 5 + 3 * rows_of(64))
-    assert probe.activation_statistics(training=True)[0].mean == pytest.approx(0, abs=1e-5)
-    assert probe.activation_statistics(training=False)[0].mean == pytest.approx(5, abs=0.5)
 
 
 def test_layers_are_put_back_when_the_model_fails() -> None:
@@ -328,41 +217,6 @@ def test_random_generator_outside_keras_is_refused() -> None:
     with pytest.raises(CaptureError, match="would disturb"):
         Probe(model, rows_of(8)).activation_statistics()
     np.testing.assert_array_equal(generator.state, state)
-
-
-def test_memory_is_bounded_and_the_rows_are_spread_over_the_batch() -> None:
-    model = keras.Sequential([keras.Input((6,)), LAYERS.Dense(1)])
-    x = np.repeat(np.arange(1000, dtype=np.float32)[:, None], 6, axis=1)
-    y = np.zeros((1000, 1), np.float32)
-    probe = Probe(model, x, y, max_rows=11)
-    assert (probe.rows, probe.nbytes) == (11, 11 * 28)
-    kept = probe._batch[0].numpy()[:, 0]
-    np.testing.assert_allclose(np.diff(kept), 100, atol=1)
-    assert (kept[0], kept[-1]) == (0, 999)
-    small = Probe(model, x, y, max_bytes=28 * 7 + 5)
-    assert (small.rows, small.nbytes) == (7, 28 * 7)
-    x[:] = -1
-    assert probe._batch[0].numpy().min() == 0
-    nested = Probe(model, {"a": x, "b": [tf.constant(x)]}, None, max_rows=3)
-    assert (nested.rows, nested.nbytes) == (3, 3 * 48)
-
-
-@pytest.mark.parametrize(
-    ("x", "options", "message"),
-    [
-        (rows_of(4), {"max_bytes": 10}, "one takes 24 bytes"),
-        (rows_of(4), {"max_rows": 0}, "keeps no row"),
-        (rows_of(0), {}, "common number of rows"),
-        ([rows_of(4), rows_of(5)], {}, r"common number of rows, and have \[4, 5\]"),
-        (np.float32(1.0), {}, "common number of rows"),
-        (tf.ragged.constant([[1.0], [1.0, 2.0]]), {}, "ragged"),
-        (tf.sparse.from_dense(rows_of(4)), {}, "sparse"),
-    ],
-)
-def test_batches_that_cannot_be_cut_are_refused(x: Any, options: dict[str, int], message: str) -> None:
-    model = keras.Sequential([keras.Input((6,)), LAYERS.Dense(1)])
-    with pytest.raises(CaptureError, match=message):
-        Probe(model, x, **options)
 
 
 def test_unbuilt_model_is_refused() -> None:

@@ -2,11 +2,14 @@
 
 import keras
 import pytest
+import tensorflow as tf
 from keras import layers
 
 import kgrad
-from kgrad.capture import replicas
+from kgrad.capture import engine, replicas
 from kgrad.errors import CaptureError
+
+from .twin import same_weights
 
 
 class TPUStrategyV2:
@@ -65,3 +68,117 @@ def test_a_refusal_is_logged_and_the_training_goes_on(vectors, tmp_path, monkeyp
     strict = kgrad.GradientMonitor(tmp_path / "run", report=False, verbose=0, strict=True)
     with pytest.raises(CaptureError, match="TPUStrategyV2"):
         model.fit(*vectors, verbose=0, callbacks=[strict])
+
+
+def step_of(train):
+    """A model with a training step of its own."""
+
+    class Own(keras.Model):
+        def train_step(self, data):
+            return train(self, *data)
+
+    inputs = keras.Input((12,))
+    model = Own(inputs, layers.Dense(3)(layers.Dense(4)(inputs)))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def applied(model, x, y, variables):
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(x=x, y=y, y_pred=model(x, training=True))
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    model.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+    return {"loss": loss}
+
+
+def twice(model, x, y):
+    applied(model, x, y, model.trainable_variables)
+    return applied(model, x, y, model.trainable_variables)
+
+
+def by_turns(model, x, y):
+    applied(model, x, y, model.trainable_variables[:2])
+    return applied(model, x, y, model.trainable_variables[2:])
+
+
+@pytest.mark.parametrize("probe", [True, False])
+@pytest.mark.parametrize(
+    ("step", "told"), [(twice, "applied its optimizer 2 times in 1"), (by_turns, "updates different variables")]
+)
+def test_steps_that_apply_their_optimizer_more_than_once_are_told(step, told, probe, vectors, tmp_path, caplog):
+    told = told if probe or step is by_turns else "applied its optimizer 8 times in 4 batches"
+    trained = []
+    for watched in (True, False):
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(0)
+        model = step_of(step)
+        watch = kgrad.GradientMonitor(tmp_path / "run", report=False, verbose=0, probe=probe)
+        model.fit(*vectors, verbose=0, batch_size=16, shuffle=False, callbacks=[watch] if watched else [])
+        trained.append(model)
+    assert sum(told in record.message for record in caplog.records) == 1
+    assert not (tmp_path / "run").exists()
+    assert same_weights(*trained)
+
+
+def test_another_keras_is_refused(tmp_path, monkeypatch, caplog):
+    class Sequential:
+        """Stands for a model of tf_keras, which calls the callbacks in the same way."""
+
+        __module__ = "tf_keras.src.engine.sequential"
+
+    watch = kgrad.GradientMonitor(tmp_path / "run", verbose=0)
+    watch.set_model(Sequential())
+    watch.on_train_begin()
+    watch.on_epoch_begin(0)
+    watch.on_train_batch_end(0)
+    watch.on_epoch_end(0, {})
+    watch.on_train_end()
+    assert "the model is a tf_keras.src.engine.sequential.Sequential, not one of Keras 3" in caplog.text
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(CaptureError, match=r"Keras runs on jax.*KERAS_BACKEND=tensorflow"):
+        engine.refuse_foreign(keras.Sequential())
+
+
+def test_optimizers_that_are_attributes_of_the_model_are_told_of_and_nothing_breaks(vectors, tmp_path, caplog):
+    """As GANs are written for Keras; the model itself is never built."""
+
+    class Pair(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.part = keras.Sequential([keras.Input((12,)), layers.Dense(3)])
+            self.own = keras.optimizers.SGD()
+
+        def train_step(self, data):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(self.part(data) ** 2)
+            weights = self.part.trainable_weights
+            self.own.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+            return {"loss": loss}
+
+    trained = []
+    for watched in (True, False):
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(0)
+        model = Pair()
+        model.compile()
+        callbacks = [kgrad.GradientMonitor(tmp_path / "run", verbose=0)] if watched else []
+        model.fit(vectors[0], verbose=0, epochs=2, shuffle=False, callbacks=callbacks)
+        trained.append(model)
+    assert same_weights(*trained)
+    assert caplog.text.count("GradientRecorder") == 1
+    model.optimizer = None
+    model.fit(vectors[0], verbose=0, callbacks=[kgrad.GradientMonitor(tmp_path / "run", verbose=0)])
+    assert "the model has no optimizer" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("epochs", "trainable", "told"), [(0, True, "no step was made"), (1, False, "no trainable weights")]
+)
+def test_why_there_is_nothing_to_record(epochs, trainable, told, vectors, tmp_path, caplog):
+    model = keras.Sequential([keras.Input((12,)), layers.Dense(3)])
+    model.trainable = trainable
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    watch = kgrad.GradientMonitor(tmp_path / "run", verbose=0, strict=True)
+    model.fit(*vectors, verbose=0, epochs=epochs, callbacks=[watch])
+    assert told in caplog.text

@@ -136,6 +136,28 @@ def test_the_weights_are_those_of_a_training_without_kgrad(way, vectors, tmp_pat
     assert same_weights(watched, train_plain(WAYS[way], vectors))
 
 
+CLASS_WEIGHT = {0: 1.0, 1: 3.0, 2: 0.25}
+SAMPLE_WEIGHT = np.linspace(0.0, 2.0, 56).astype("float32")
+ARGUMENTS = {
+    "class_weight": ({"class_weight": CLASS_WEIGHT}, 56, lambda y: np.array([CLASS_WEIGHT[each] for each in y])),
+    "sample_weight": ({"sample_weight": SAMPLE_WEIGHT}, 56, lambda _: SAMPLE_WEIGHT),
+    "validation_split": ({"validation_split": 0.25}, 42, np.ones_like),
+}
+
+
+@pytest.mark.parametrize("argument", ARGUMENTS)
+def test_arguments_of_fit(argument, vectors, tmp_path):
+    settings, rows, weights_of = ARGUMENTS[argument]
+    watched, log = train_watched(
+        WAYS["sequential"], vectors, tmp_path / "run", monitor={"probe": False}, epochs=1, **settings
+    )
+    x, y = (each[:rows] for each in vectors)
+    weights = weights_of(y).astype("float32")
+    batches = [(x[i : i + 16], y[i : i + 16], weights[i : i + 16]) for i in range(0, rows, 16)]
+    assert_agrees(log, train_by_hand(WAYS["sequential"], batches))
+    assert same_weights(watched, train_plain(WAYS["sequential"], vectors, epochs=1, **settings))
+
+
 def test_a_hidden_loss_leaves_the_column_out(vectors, tmp_path):
     watched, log = train_watched(own_step, vectors, tmp_path / "run")
     assert "loss" not in log

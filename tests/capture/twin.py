@@ -18,12 +18,15 @@ DETAILS = ("gradient_mean", "gradient_std", "gradient_max", "zero_fraction", "we
 Build = Callable[[], keras.Model]
 
 
-def train_watched(build: Build, data: Any, run: Any, seed: int = 0, **fit: Any) -> tuple[keras.Model, kgrad.RunLog]:
-    """`fit` with the monitor: the trained model and its log."""
+def train_watched(
+    build: Build, data: Any, run: Any, seed: int = 0, monitor: dict[str, Any] | None = None, **fit: Any
+) -> tuple[keras.Model, kgrad.RunLog]:
+    """`fit` with the monitor, made with these settings: the trained model and its log."""
     model = _fresh(build, seed)
-    monitor = kgrad.GradientMonitor(run, report=False, verbose=0, strict=True, details_every=DETAILS_EVERY)
-    _fit(model, data, callbacks=[monitor], **fit)
-    return model, kgrad.read_run(monitor.run)
+    settings = {"report": False, "verbose": 0, "strict": True, "details_every": DETAILS_EVERY, **(monitor or {})}
+    watch = kgrad.GradientMonitor(run, **settings)
+    _fit(model, data, callbacks=[watch], **fit)
+    return model, kgrad.read_run(watch.run)
 
 
 def train_plain(build: Build, data: Any, seed: int = 0, **fit: Any) -> keras.Model:
@@ -33,8 +36,8 @@ def train_plain(build: Build, data: Any, seed: int = 0, **fit: Any) -> keras.Mod
     return model
 
 
-def train_by_hand(build: Build, batches: list[tuple[Any, Any]], seed: int = 0) -> dict[str, np.ndarray]:
-    """One tape per batch, statistics by the numpy oracle: columns as the log has them, plus `loss`."""
+def train_by_hand(build: Build, batches: list[tuple[Any, ...]], seed: int = 0) -> dict[str, np.ndarray]:
+    """One tape per batch `(x, y)` or `(x, y, weights)`, statistics by numpy: the columns of the log, and `loss`."""
     model = _fresh(build, seed)
     if not model.built:
         model(batches[0][0])
@@ -43,9 +46,12 @@ def train_by_hand(build: Build, batches: list[tuple[Any, Any]], seed: int = 0) -
     optimizer.build(variables)
     rows: list[list[dict[str, float]]] = []
     losses = []
-    for x, y in batches:
+    for x, y, *weights in batches:
         with tf.GradientTape() as tape:
-            loss = model.compute_loss(x=x, y=y, y_pred=model(x, training=True), training=True)
+            predicted = model(x, training=True)
+            loss = model.compute_loss(
+                x=x, y=y, y_pred=predicted, sample_weight=weights[0] if weights else None, training=True
+            )
         gradients = tape.gradient(loss, variables)
         before = [np.array(v) for v in variables]
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
