@@ -8,7 +8,11 @@ trained as it is, with the published repair, with the first prescription, with t
 changes drawn at random from the same knobs, as many whole trainings as `treat` took steps for. What came of each is
 one JSON file under --out/CASE/SEED, beside the run folder of the sick training; a second call does only what lacks.
 
-A case is cured where accuracy, on the case's validation data, is within `MARGIN` of the repair's, or, where the
+The validation data are split in two halves: whoever chooses between models (`treat`, the best of several changes)
+does so by one, and all are scored on the other, the repair and the sick training too. Where the validation data are
+the training data (XOR has four rows), they are not split: those rows are the task.
+
+A case is cured where accuracy, on the rows for scoring, is within `MARGIN` of the repair's, or, where the
 targets are no classes, the loss has come `1 - MARGIN` of the way from the sick training's to the repair's; and where
 the first cause found in the sick run is not found any more. Sick cases in whose first run nothing was found count as
 not cured. Apart are counted: cases whose published symptom did not show when the corpus was measured (`learned`),
@@ -78,7 +82,10 @@ class Patient:
         self.case, self._build, self._cases = load_cases()[name], build, load_cases()
         self.built = build(self.case, seed)
         self.start = apply(self.built.model, (), seed=seed)
-        self.measure = Measure(self.start, measured(self.built.x_val, self.built.y_val, 256))
+        self.choosing, self.scoring = halves(self.built)
+        self.measure, self.chooser = (
+            Measure(self.start, measured(*taken(self.built, rows), 256)) for rows in (self.scoring, self.choosing)
+        )
 
     def keep(self, name: str, work: Any) -> None:
         """Does the work unless its result is there, and writes it with the seconds that it took."""
@@ -108,7 +115,7 @@ class Patient:
         own = {key: value for key, value in fix["data"].items() if key in PREPROCESSING}
         theirs = {key: value for key, value in self.case["data"].items() if key not in PREPROCESSING}
         built = self._build({**fix, "data": {**theirs, **own}}, self.seed)
-        measure, curve = Measure(built.model, measured(built.x_val, built.y_val, 256)), []
+        measure, curve = Measure(built.model, measured(*taken(built, self.scoring), 256)), []
         every = max(1, built.fit["epochs"] // CURVE)
 
         def look(epoch: int, _: Any) -> None:
@@ -139,7 +146,7 @@ class Patient:
     def treat(self) -> JsonDict:
         """What `kgrad.treat` makes of it."""
         fit = {key: value for key, value in self.built.fit.items() if key != "verbose"}
-        validation = (self.built.x_val, self.built.y_val)
+        validation = taken(self.built, self.choosing)
         healed, story = kgrad.treat(
             self.start, self.built.x, self.built.y, seed=self.seed, progress=False, validation_data=validation, **fit
         )
@@ -172,13 +179,15 @@ class Patient:
 
     def tried(self, changes: list[list[Prescription]]) -> JsonDict:
         """The best of whole trainings, each with one of the changes."""
-        from kgrad.treatment import TreatmentError, apply
+        from kgrad.treatment import TreatmentError, apply, fit_arguments
+        from kgrad.treatment.fitting import of_model
         from kgrad.treatment.measure import badness, same_loss
 
         found: JsonDict = {"steps": 0, "tried": 0, "notes": []}
         best = math.inf
         for change in filter(None, changes):
-            inside, fit = fit_of(change, self.built.fit)
+            fit = fit_arguments(change, **self.built.fit)
+            inside = [each for each in map(of_model, change) if each is not None]
             try:
                 model = apply(self.start, inside, seed=self.seed, x=self.built.x)
             except TreatmentError as error:
@@ -186,7 +195,7 @@ class Patient:
                 continue
             after, steps = trained(model, self.built, fit)
             score = self.measure.of(model)
-            value = badness(score, same_loss(self.start, model))
+            value = badness(self.chooser.of(model), same_loss(self.start, model))
             found["steps"] += steps
             found["tried"] += 1
             if value is not None and (value < best or not found.get("change")):
@@ -194,6 +203,26 @@ class Patient:
                 found |= {**scored(score), "causes": causes(after), "change": shown}
                 best = value
         return found
+
+
+def halves(built: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the validation data to choose by, and those to score on; all of them twice where they are trained on."""
+    import keras
+
+    train, held = (keras.tree.flatten(each) for each in ((built.x, built.y), (built.x_val, built.y_val)))
+    rows = len(held[0])
+    if all(np.array_equal(one, other) for one, other in zip(train, held, strict=True)) or rows < 2:
+        return np.arange(rows), np.arange(rows)
+    order = np.random.default_rng(0).permutation(rows)
+    return np.sort(order[: rows // 2]), np.sort(order[rows // 2 :])
+
+
+def taken(built: Any, rows: np.ndarray) -> tuple[Any, Any]:
+    """These rows of the validation data."""
+    import keras
+
+    x, y = keras.tree.map_structure(lambda values: np.asarray(values)[rows], (built.x_val, built.y_val))
+    return x, y
 
 
 def trained(model: Any, built: Any, fit: JsonDict, place: Path | None = None) -> tuple[Examination, int]:
@@ -215,15 +244,6 @@ def scored(score: Any) -> dict[str, float | None]:
 def causes(examination: Examination) -> list[str]:
     """Rules of the diseases, first cause first."""
     return [each.rule for each in examination.diagnosis.findings if each.severity != "info"]
-
-
-def fit_of(change: list[Prescription], fit: JsonDict) -> tuple[list[Prescription], JsonDict]:
-    """What is changed in the model, and the arguments of `fit` with what is changed in them."""
-    from kgrad.treatment.attempts import of_fit
-
-    outside = [each for each in change if of_fit(each)]
-    changed = {key: value for each in outside for key, value in each.settings.items()}
-    return [each for each in change if each not in outside], {**fit, **changed}
 
 
 def drawn(examination: Examination, generator: np.random.Generator) -> list[Prescription]:

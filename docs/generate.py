@@ -84,7 +84,8 @@ def _knob_file(module: Any) -> str:
         rules = dict.fromkeys(name.split(":")[0] for name in KNOBS if knob in answers(name))
         lines.append(f"### {_title(knob)} {{ #{knob.__name__} }}\n")
         lines.append(inspect.cleandoc(knob.__doc__ or "").split("\n\nArgs:")[0])
-        lines.append(f"\nAnswers: {', '.join(f'[{rule}](rules.md#{rule})' for rule in rules) or 'no rule yet'}.\n")
+        answered = ", ".join(f"[{rule}](rules.md#{rule})" for rule in rules)
+        lines.append(f"\nAnswers: {answered or 'no rule by itself; it goes with the first answer'}.\n")
     return "\n".join(lines)
 
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from kgrad.diagnosis import Diagnosis, diagnose
 from kgrad.errors import KgradError
+from kgrad.log.proofs import read_proofs
 from kgrad.log.reader import read_run
 from kgrad.log.run_log import RunLog
+from kgrad.log.store import Store
 from kgrad.log.strict_json import strict
 from kgrad.prescription import Prescription, prescribe
 
@@ -76,18 +78,19 @@ class Examination:
         }
 
 
-def examine(run: RunLog | str | os.PathLike[str]) -> Examination:
-    """Diagnoses a run and prescribes for it.
+def examine(run: RunLog | str | os.PathLike[str] | Store) -> Examination:
+    """Diagnoses a run and prescribes for it; what was tried of the prescriptions is taken from its folder.
 
     Args:
-        run: a run, or the folder that holds one.
+        run: a run, the folder that holds one, or the store it is written to.
 
     Raises:
         RunFolderError: the folder cannot be read.
     """
     log = run if isinstance(run, RunLog) else read_run(run)
     diagnosis = diagnose(log)
-    return Examination(log, diagnosis, prescribe(log, diagnosis))
+    dry_runs, trials = read_proofs(log.path) if log.path else ((), ())
+    return Examination(log, diagnosis, prescribe(log, diagnosis), dry_runs, trials)
 
 
 def render(examination: Examination, format: str = "html") -> str:

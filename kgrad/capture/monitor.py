@@ -10,7 +10,6 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, Self
 
 import keras
@@ -142,9 +141,9 @@ class GradientMonitor(keras.callbacks.Callback):
         self._strict = strict
         self._attachment: Attachment | None = None
         self._writer: RunWriter | None = None
-        self._data: BatchFacts | None = None
         self._read_by = 0.0
         self._recorded: tuple[Any, list[int]] = (None, [])
+        self._data: BatchFacts | None = None
         self._order: list[int] = []
         self._names: list[str] = []
         self._units_last = np.zeros(0, bool)
@@ -162,7 +161,7 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Attaches to the model."""
-        self._guarded(self._begin, sys._getframe(1).f_back)
+        self._guarded(self._begin)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Notes where the epoch begins."""
@@ -214,7 +213,7 @@ class GradientMonitor(keras.callbacks.Callback):
             self._writer.flush()
         return self.examination or workflow.examine(self.run or "")
 
-    def _begin(self, fit: FrameType | None) -> None:
+    def _begin(self) -> None:
         if self._attachment is not None:  # an earlier fit died where nobody told us
             self._attachment.bury()
         refuse_foreign(self.model)
@@ -234,7 +233,7 @@ class GradientMonitor(keras.callbacks.Callback):
         if self._writer is not None:
             self._writer.reopen()
         else:
-            self._data = facts_of_fit(fit)
+            self._data = facts_of_fit(sys._getframe())
 
     def _begin_again(self) -> None:
         """The model was compiled anew between two epochs: the rest of the old tap is read, a new one put in."""
@@ -316,7 +315,7 @@ class GradientMonitor(keras.callbacks.Callback):
         params = self.params or {}
         batches = (params.get("epochs") or 0) * (params.get("steps") or 0)
         planned = batches // self._attachment.tap.batches_per_step if batches and self._attachment else None
-        for sight in self._live.look(self._writer.store.url, self._progress.steps, planned):
+        for sight in self._live.look(self._writer.store, self._progress.steps, planned):
             said = (
                 f"step {self._progress.steps}: {sight.finding.rule} ({sight.finding.severity}): {sight.finding.summary}"
             )
@@ -389,7 +388,7 @@ class GradientMonitor(keras.callbacks.Callback):
         )
 
     def _conclude(self, writer: RunWriter) -> None:
-        self.examination = workflow.examine(workflow.read_run(writer.store.url))
+        self.examination = workflow.examine(workflow.read_run(writer.store))
         writer.write_diagnosis(self.examination.to_dict())
         place = None
         if self._report:

@@ -23,9 +23,11 @@ def facts_of_fit(frame: FrameType | None) -> BatchFacts | None:
     cut off. Data sets and generators are left alone: reading them would change what the training gets.
 
     Args:
-        frame: the frame that called the callbacks.
+        frame: where the callback stands; `fit` is the innermost one of that name above it.
     """
-    if frame is None or frame.f_code.co_name != "fit" or "epoch_iterator" not in frame.f_locals:
+    while frame is not None and frame.f_code.co_name != "fit":
+        frame = frame.f_back
+    if frame is None or "epoch_iterator" not in frame.f_locals:
         return None
     given = frame.f_locals
     facts = facts_of_arrays(given.get("x"), given.get("y"), given.get("sample_weight"))

@@ -3,7 +3,7 @@
 History of `SCHEMA_VERSION`:
 
     1   (0.1.0) the first: run.json, gradients/, steps/, epochs.parquet, diagnosis.json; and, where they were
-        asked for or seen, activations/, curvature/, histograms/
+        asked for or seen, activations/, curvature/, histograms/; proofs.json where prescriptions were tried
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ CURVATURE = "curvature"
 HISTOGRAMS = "histograms"
 EPOCHS_FILE = "epochs.parquet"
 DIAGNOSIS_FILE = "diagnosis.json"
+PROOFS_FILE = "proofs.json"
 # An empty file, made exclusively: whoever makes it owns the folder.
 CLAIM_FILE = ".kgrad"
 

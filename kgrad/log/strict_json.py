@@ -1,5 +1,6 @@
 """JSON that every reader takes: NaN and infinities have no place in it."""
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -22,3 +23,8 @@ def strict(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [strict(entry) for entry in value]
     return value
+
+
+def to_json(data: Any) -> bytes:
+    """The data as strict JSON: NaN and infinities become `null`."""
+    return json.dumps(strict(data), indent=1, ensure_ascii=False, allow_nan=False, default=str).encode()

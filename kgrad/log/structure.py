@@ -95,8 +95,12 @@ class Variable:
 
     @property
     def is_kernel(self) -> bool:
-        """Whether it is a weight matrix or tensor, not a bias, a scale or a table."""
-        return len(self.shape) >= 2 and self.role != "embeddings"
+        """Whether it is a weight matrix or tensor, not a bias (a GRU's has two rows), a scale or a table.
+
+        >>> Variable("gru/bias", "gru", "bias", (2, 96)).is_kernel
+        False
+        """
+        return len(self.shape) >= 2 and self.role not in ("embeddings", "bias")
 
     @property
     def fans(self) -> tuple[int, int]:

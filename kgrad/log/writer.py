@@ -2,7 +2,6 @@
 
 import datetime
 import io
-import json
 import os
 import socket
 import time
@@ -17,18 +16,13 @@ from numpy.typing import NDArray
 
 from kgrad.log import schema
 from kgrad.log.store import Store
-from kgrad.log.strict_json import strict
+from kgrad.log.strict_json import to_json
 from kgrad.log.structure import Structure
 
 # A part is written at most this often: a few milliseconds of work against two seconds of training.
 FLUSH_SECONDS = 2.0
 # ... or when this many numbers wait in memory (about 80 MB).
 FLUSH_NUMBERS = 10_000_000
-
-
-def to_json(data: Any) -> bytes:
-    """The data as strict JSON: NaN and infinities become `null`."""
-    return json.dumps(strict(data), indent=1, ensure_ascii=False, allow_nan=False, default=str).encode()
 
 
 def now() -> str:

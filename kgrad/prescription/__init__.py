@@ -1,6 +1,7 @@
 """From findings to executable changes, with values from the run's own numbers."""
 
+from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescribe import prescribe
 from kgrad.prescription.prescription import Prescription
 
-__all__ = ["Prescription", "prescribe"]
+__all__ = ["Effect", "Prescription", "prescribe"]

@@ -1,16 +1,20 @@
 """The activation knob: units that let the gradient through."""
 
 import math
+from collections.abc import Sequence
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Layer
 from kgrad.prescription.code import layers_code
+from kgrad.prescription.effect import Effect
+from kgrad.prescription.feed_forward import is_feed_forward
 from kgrad.prescription.gains import initializer
 from kgrad.prescription.prescription import Prescription
 
 # The largest slope of a saturating activation: what a layer at best leaves of the gradient.
 _LARGEST_SLOPE = {"sigmoid": 0.25, "hard_sigmoid": 1 / 6, "tanh": 1.0, "softsign": 1.0}
+_SLOPES = "the chain rule; the slope of a rectifier that is on is 1 (Glorot, Bordes & Bengio 2011)"
 _EXPLOSIVE = ("exponential",)
 _RELU_LIKE = ("relu", "relu6")
 _RECURRENT = ("SimpleRNN", "LSTM", "GRU")
@@ -21,13 +25,17 @@ _DEEP = 4
 _BORN_DEAD = 0.01
 
 
-def rectifier(log: RunLog) -> str:
-    """The rectifier that suits the hidden layers: ReLU, or ELU where ReLU is likely to be born dead.
+def rectifier(log: RunLog, names: Sequence[str] = ()) -> str:
+    """The rectifier that suits these hidden layers: ReLU, ELU where ReLU is likely to be born dead, or GELU.
 
     Of a chain of `n` ReLU layers of `w` units, with symmetric weights and zero biases, all units of some layer are off
     for an input with a chance of `1 - (1 - 2^-w)^n`; the output is then a constant and no gradient goes through (Lu et
-    al. 2020, "Dying ReLU and Initialization", section 3). ELU has a slope everywhere (Clevert et al. 2016).
+    al. 2020, "Dying ReLU and Initialization", section 3). ELU has a slope everywhere (Clevert et al. 2016). GELU is for
+    the feed-forward branches of transformers, which it was made for (Hendrycks & Gimpel 2016; Devlin et al. 2019): on
+    inputs that a layer normalization brings to unit scale it passes those near zero on by their size.
     """
+    if names and all(is_feed_forward(log.structure, name) for name in names):
+        return "gelu"
     return "elu" if born_dead(log) > _BORN_DEAD else "relu"
 
 
@@ -53,7 +61,7 @@ def prescribe_non_saturating(log: RunLog, finding: Finding) -> Prescription | No
         return None
     before = _kinds(log, hidden)
     slope = max(_LARGEST_SLOPE[name] for name in before)
-    wanted = rectifier(log)
+    wanted = rectifier(log, hidden)
     return _swap(
         log,
         finding,
@@ -62,6 +70,9 @@ def prescribe_non_saturating(log: RunLog, finding: Finding) -> Prescription | No
         f"{', '.join(before)} in {len(hidden)} hidden layers passes at most {slope:g} of the gradient on per layer; "
         f"{wanted} passes all of it where it is active.",
         (Evidence("largest slope of the present activation", slope),),
+        Effect(f"gradient that {len(hidden)} activations pass on, at most", slope ** len(hidden), 1.0, "1", _SLOPES)
+        if slope < 1
+        else None,
     )
 
 
@@ -90,19 +101,26 @@ def prescribe_awake(log: RunLog, finding: Finding) -> Prescription | None:
         f"{100 * chance:.2g} % of the inputs; ELU has a slope everywhere."
     )
     seen = Evidence("chance that some layer of ReLU is born dead", chance, "share", _BORN_DEAD)
-    return _swap(log, finding, hidden, "elu", why, (seen, *finding.evidence[:2]))
+    source = "Lu et al. 2020, section 3; ELU is never flat (Clevert et al. 2016)"
+    effect = Effect("inputs for which a whole layer is dead at the start", chance, 0.0, "share", source)
+    return _swap(log, finding, hidden, "elu", why, (seen, *finding.evidence[:2]), effect)
 
 
 def prescribe_leaky(log: RunLog, finding: Finding) -> Prescription | None:
-    """Leaky ReLU where units have died: its slope is never zero, so they can come back.
+    """Leaky ReLU where units have died: its slope is never zero, so they can come back; GELU in a transformer's branch.
 
-    Source: Maas, Hannun & Ng 2013, "Rectifier Nonlinearities Improve Neural Network Acoustic Models".
+    Source: Maas, Hannun & Ng 2013, "Rectifier Nonlinearities Improve Neural Network Acoustic Models"; Hendrycks &
+    Gimpel 2016, "Gaussian Error Linear Units", which passes a gradient on below zero too, fading with distance.
     """
     dead = [name for name in finding.layers if log.structure.effective_activation(name) in _RELU_LIKE]
     if not dead:
         return None
+    if all(is_feed_forward(log.structure, name) for name in dead):
+        said = f"Units of {len(dead)} feed-forward layers get no gradient at all; GELU passes some on below zero too."
+        return _swap(log, finding, dead, "gelu", said, finding.evidence[:3])
     why = f"Units of {len(dead)} layers get no gradient at all; a leak of 0.2 lets them come back."
-    return _swap(log, finding, dead, "leaky_relu", why, finding.evidence[:3])
+    effect = Effect("slope of a unit that is off", 0.0, 0.2, "1", "Maas, Hannun & Ng 2013; Keras' leak is 0.2")
+    return _swap(log, finding, dead, "leaky_relu", why, finding.evidence[:3], effect)
 
 
 def prescribe_nonlinearity(log: RunLog, finding: Finding) -> Prescription | None:
@@ -160,7 +178,13 @@ def _kinds(log: RunLog, names: list[str]) -> list[str]:
 
 
 def _swap(
-    log: RunLog, finding: Finding, names: list[str], activation: str, why: str, evidence: tuple[Evidence, ...]
+    log: RunLog,
+    finding: Finding,
+    names: list[str],
+    activation: str,
+    why: str,
+    evidence: tuple[Evidence, ...],
+    effect: Effect | None = None,
 ) -> Prescription:
     changes = {"activation": f'"{activation}"', "kernel_initializer": initializer(activation)}
     return Prescription(
@@ -173,4 +197,5 @@ def _swap(
         finding=finding.rule,
         evidence=evidence,
         settings={"activation": activation, "kernel_initializer": initializer(activation)},
+        effect=effect,
     )

@@ -3,6 +3,7 @@
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import comment_of
+from kgrad.prescription.effect import Effect
 from kgrad.prescription.gains import gain
 from kgrad.prescription.prescription import Prescription
 
@@ -47,6 +48,9 @@ def prescribe_residual(log: RunLog, finding: Finding) -> Prescription | None:
             "residual": True,
             "arguments": {"activation": wanted, "kernel_initializer": {"scale": scale, "mode": "fan_in"}},
         },
+        effect=Effect(
+            "of these layers on the shortest way back", float(len(hidden)), 0.0, "layers", "He et al. 2016, equation 5"
+        ),
     )
 
 
@@ -72,7 +76,17 @@ def prescribe_fewer_layers(log: RunLog, finding: Finding) -> Prescription | None
         finding=finding.rule,
         evidence=(Evidence("layers in a chain", float(len(hidden)), "layers", float(_FEWEST)),),
         settings={"remove": spare},
+        effect=_fewer_decades(finding, len(hidden) - len(spare)),
     )
+
+
+def _fewer_decades(finding: Finding, stay: int) -> Effect | None:
+    """Decades that are left to lose, each layer taking as many as the present ones do on average."""
+    total, each = finding.details.get("total_decades"), finding.details.get("decades_per_layer")
+    if not total or not each:
+        return None
+    source = "a product of Jacobians falls geometrically (Glorot & Bengio 2010)"
+    return Effect("gradient lost through depth", float(total), float(each) * (stay - 1), "decades", source)
 
 
 def _joins(log: RunLog) -> bool:

@@ -1,10 +1,13 @@
 """The batch-size knob: batches large enough for the gradient to stand out of its noise."""
 
 import math
+from typing import Any
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import optimizer_code
+from kgrad.prescription.code import compiled_code, fit_code, optimizer_code
+from kgrad.prescription.effect import Effect
+from kgrad.prescription.epochs import ENOUGH_UPDATES, early_stopping
 from kgrad.prescription.prescription import Prescription
 
 _MOST = 64
@@ -17,7 +20,7 @@ _MOST_KEPT = 256
 
 
 def prescribe_smaller_batch(log: RunLog, finding: Finding) -> Prescription | None:
-    """Batches of 32 rows where an epoch of large ones is only a few updates.
+    """Batches of 32 rows where an epoch of large ones is only a few updates; more epochs too where those stay few.
 
     It is the number of updates that training takes, and below the critical batch size that of rows: a batch a fourth
     as large makes four times as many of them for the same work (McCandlish et al. 2018; Shallue et al. 2019).
@@ -28,16 +31,24 @@ def prescribe_smaller_batch(log: RunLog, finding: Finding) -> Prescription | Non
         return None
     size = f"{rows} rows" if rows < _MOST_KEPT else f"{rows} rows or more"
     least = -(-rows * per_epoch // _SMALL)
+    settings: dict[str, Any] = {"batch_size": _SMALL}
+    after = f"{_SMALL} rows per batch"
+    epochs = (log.info.get("fit") or {}).get("epochs") or 0
+    if 0 < epochs * least < ENOUGH_UPDATES and rows < _MOST_KEPT:
+        wanted = math.ceil(ENOUGH_UPDATES / least)
+        settings |= {"epochs": wanted, **early_stopping(log, wanted)}
+        after += f", up to {wanted} epochs"
     return Prescription(
         knob="batch_size",
         target=("fit",),
         before=f"{size} per batch",
-        after=f"{_SMALL} rows per batch",
+        after=after,
         why=f"In batches of {size} an epoch is {per_epoch} updates; in batches of {_SMALL} it is at least {least}.",
-        code=f"model.fit(x, y, batch_size={_SMALL})",
+        code=fit_code(settings),
         finding=finding.rule,
         evidence=(Evidence("updates per epoch", float(per_epoch), "steps", float(_FEW_UPDATES)),),
-        settings={"batch_size": _SMALL},
+        settings=settings,
+        effect=Effect("updates per epoch, at least", float(per_epoch), float(least), "steps", "rows over batch size"),
     )
 
 
@@ -59,9 +70,9 @@ def prescribe_accumulation(log: RunLog, finding: Finding) -> Prescription | None
         before="one batch per update",
         after=f"{steps} batches per update, or {size}",
         why=f"The noise is {ratio:.2g} times the signal (squared); over {steps} batches, {ratio / steps:.2g} times.",
-        code=f"optimizer = {optimizer_code(log.info, gradient_accumulation_steps=steps)}"
-        "\nmodel.compile(optimizer=optimizer, loss=loss)",
+        code=compiled_code(optimizer_code(log.info, gradient_accumulation_steps=steps)),
         finding=finding.rule,
         evidence=finding.evidence,
         settings={"gradient_accumulation_steps": steps},
+        effect=Effect("noise over signal, squared", ratio, ratio / steps, "1", "McCandlish et al. 2018, section 2.2"),
     )

@@ -5,7 +5,8 @@ import numpy as np
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import FloatArray, RunLog
-from kgrad.prescription.code import inner_optimizer, number, optimizer_code
+from kgrad.prescription.code import compiled_code, inner_optimizer, number, optimizer_code
+from kgrad.prescription.effect import Effect
 from kgrad.prescription.learning_rate import TARGET_RATIO
 from kgrad.prescription.prescription import Prescription
 
@@ -41,7 +42,7 @@ def prescribe_clipping(log: RunLog, finding: Finding, diagnosis: Diagnosis) -> P
         else f"at this learning rate it moves the weights by {100 * TARGET_RATIO:g} % of their size per step"
     )
     why = f"A bound of {number(bound)} keeps one bad step from undoing many good ones: {origin}."
-    return _bound(log, finding, "clipnorm", bound, why, _evidence(largest, healthy, bound))
+    return _bound(log, finding, "clipnorm", bound, why, _evidence(largest, healthy, bound), _shorter(largest, bound))
 
 
 def prescribe_global_clipping(log: RunLog, finding: Finding, diagnosis: Diagnosis) -> Prescription | None:
@@ -58,11 +59,17 @@ def prescribe_global_clipping(log: RunLog, finding: Finding, diagnosis: Diagnosi
         return None
     bound = float(number(float(np.quantile(healthy, _HEALTHY_SHARE))))
     why = f"Nine in ten healthy steps stay under {number(bound)}; longer ones keep their direction and lose length."
-    return _bound(log, finding, "global_clipnorm", bound, why, _evidence(norms, healthy, bound))
+    return _bound(log, finding, "global_clipnorm", bound, why, _evidence(norms, healthy, bound), _shorter(norms, bound))
 
 
 def _bound(
-    log: RunLog, finding: Finding, argument: str, bound: float, why: str, evidence: tuple[Evidence, ...]
+    log: RunLog,
+    finding: Finding,
+    argument: str,
+    bound: float,
+    why: str,
+    evidence: tuple[Evidence, ...],
+    effect: Effect | None,
 ) -> Prescription:
     """That argument of the optimizer at the bound, and no other clipping."""
     changes: dict[str, float | None] = {**dict.fromkeys(_ARGUMENTS), argument: bound}
@@ -72,11 +79,30 @@ def _bound(
         before=_present(log),
         after=f"{argument}={number(bound)}",
         why=why,
-        code=f"optimizer = {optimizer_code(log.info, **changes)}",
+        code=compiled_code(optimizer_code(log.info, **changes)),
         finding=finding.rule,
         evidence=evidence,
         settings={argument: bound},
+        effect=effect,
     )
+
+
+def _shorter(norms: FloatArray, bound: float) -> Effect | None:
+    """The largest finite norm of this run, and what the bound leaves of it."""
+    finite = norms[np.isfinite(norms)]
+    largest = float(finite.max()) if len(finite) else 0.0
+    if largest <= bound:
+        return None
+    return Effect("largest finite norm that is applied", largest, bound, "loss/weight", "the definition of clipping")
+
+
+def _freed(log: RunLog, largest: FloatArray, bound: float) -> Effect | None:
+    """The share of the steps that are cut down, by the present `clipnorm` and by the new one."""
+    present = inner_optimizer(log.info)["config"].get("clipnorm")
+    if not present:
+        return None
+    before, after = (float(np.mean(largest > each)) for each in (present, bound))
+    return Effect("steps that are cut down", before, after, "share", "the norms of this run")
 
 
 def _evidence(largest: FloatArray, healthy: FloatArray, bound: float) -> tuple[Evidence, ...]:
@@ -131,4 +157,4 @@ def prescribe_looser_clipping(log: RunLog, finding: Finding) -> Prescription | N
         return None
     bound = float(number(float(np.quantile(finite, _HEALTHY_SHARE))))
     why = f"The present bound cuts nearly every step down; {number(bound)} leaves nine in ten of them as they are."
-    return _bound(log, finding, "clipnorm", bound, why, _evidence(largest, finite, bound))
+    return _bound(log, finding, "clipnorm", bound, why, _evidence(largest, finite, bound), _freed(log, largest, bound))

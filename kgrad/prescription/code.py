@@ -115,6 +115,26 @@ def optimizer_code(info: Mapping[str, Any], **changes: float | None) -> str:
     return f"keras.optimizers.LossScaleOptimizer({made}{'' if scale is None else f', initial_scale={_short(scale)}'})"
 
 
+def compiled_code(optimizer: str) -> str:
+    """The lines that make this optimizer and compile the model with it."""
+    return f"optimizer = {optimizer}\nmodel.compile(optimizer=optimizer, loss=loss)"
+
+
+def fit_code(settings: Mapping[str, Any]) -> str:
+    """The call of `fit` with these arguments; `monitor` and `patience` become a callback that ends it.
+
+    >>> fit_code({"batch_size": 32})
+    'model.fit(x, y, batch_size=32)'
+    """
+    given = [f"{name}={settings[name]}" for name in ("batch_size", "epochs") if name in settings]
+    start = f"model.fit({', '.join(['x', 'y', *given])}"
+    if "patience" not in settings:
+        return f"{start})"
+    watched = f'monitor="{settings["monitor"]}", patience={settings["patience"]}, restore_best_weights=True'
+    data = ", validation_data=(x_val, y_val)" if settings["monitor"] == "val_loss" else ""
+    return f"{start}{data}, callbacks=[\n    keras.callbacks.EarlyStopping({watched})\n])"
+
+
 def inner_optimizer(info: Mapping[str, Any]) -> Mapping[str, Any]:
     """`class_name` and `config` of the optimizer that updates the weights, a loss-scale wrapper aside."""
     optimizer: Mapping[str, Any] = info.get("optimizer") or {"class_name": "SGD", "config": {}}

@@ -2,6 +2,7 @@
 
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.run_log import RunLog
+from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
 
 
@@ -28,4 +29,7 @@ def prescribe_finite_rows(log: RunLog, finding: Finding) -> Prescription | None:
         code=f"import numpy as np\nsound = {checks}\nx, y = x[sound], y[sound]",
         finding=finding.rule,
         evidence=finding.evidence[-1:],
+        effect=Effect(
+            "numbers in the batch that are not finite", float(sum(lost.values())), 0.0, "1", "by their removal"
+        ),
     )

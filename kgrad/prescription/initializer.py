@@ -3,10 +3,13 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Variable
 from kgrad.prescription.code import layers_code
+from kgrad.prescription.effect import Effect
 from kgrad.prescription.gains import gain, initializer
 from kgrad.prescription.prescription import Prescription
 
@@ -56,7 +59,20 @@ def prescribe_initializer(log: RunLog, finding: Finding) -> Prescription | None:
             for misfit in misfits
         ),
         settings={"initializers": changes},
+        effect=_kept_size(misfits),
     )
+
+
+def _kept_size(misfits: list[_Misfit]) -> Effect | None:
+    """The factor that these layers together put on the size of the signal, by the spread of their weights."""
+    feedforward = [each.ratio for each in misfits if each.argument == "kernel_initializer"]
+    if not feedforward:
+        return None
+    factor = float(np.prod(np.array(feedforward, dtype=np.float64)))
+    if not math.isfinite(factor):
+        return None
+    quantity = f"factor on the signal through {_count(len(feedforward))}"
+    return Effect(quantity, factor, 1.0, "1", "He et al. 2015, equations 10 and 14")
 
 
 def prescribe_orthogonal(log: RunLog, finding: Finding) -> Prescription | None:
@@ -85,6 +101,13 @@ def prescribe_orthogonal(log: RunLog, finding: Finding) -> Prescription | None:
         finding=finding.rule,
         evidence=(Evidence("square layers in a chain", float(len(hidden)), "layers", float(_DEEP)),),
         settings={"initializers": changes},
+        effect=Effect(
+            "largest singular value over that of an orthogonal matrix",
+            2.0,
+            1.0,
+            "1",
+            "Marchenko & Pastur 1967, for square matrices of random entries of the same spread",
+        ),
     )
 
 
@@ -115,6 +138,7 @@ def prescribe_forget_bias(log: RunLog, finding: Finding) -> Prescription | None:
         finding=finding.rule,
         evidence=(Evidence("share of the state kept per time step at the start", 0.5, "share", 0.73),),
         settings={"layers": {layer.name: {"unit_forget_bias": True} for layer in shut}},
+        effect=Effect("state kept per time step at the start", 0.5, 0.73, "share", "the sigmoid at 0 and at 1"),
     )
 
 
@@ -143,9 +167,16 @@ def _misfits(log: RunLog) -> list[_Misfit]:
         else:
             continue
         ratio = spread * math.sqrt(variable.fans[0]) / needed
-        if math.isfinite(ratio) and not 1 / _TOLERANCE < ratio < _TOLERANCE:
+        same = _is(variable, code)
+        if math.isfinite(ratio) and not 1 / _TOLERANCE < ratio < _TOLERANCE and not same:
             found.append(_Misfit(variable, ratio, argument, code))
     return found
+
+
+def _is(variable: Variable, code: str) -> bool:
+    """Whether the initializer is the prescribed one already: its size is then that of its own rule for the fans."""
+    present = str((variable.initializer or {}).get("class_name", ""))
+    return "".join(part.capitalize() for part in code.strip('"').split("_")) == present
 
 
 def _named(variable: Variable) -> str:

@@ -9,6 +9,7 @@ from kgrad.log.batch import TensorFacts
 from kgrad.log.objective import objectives
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import inner_optimizer, number, optimizer_code
+from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
 
 # Whole numbers of one byte in at least so many features are pixels: they share one unit.
@@ -26,9 +27,9 @@ def prescribe_input_scaling(log: RunLog, finding: Finding) -> Prescription | Non
 
     Source: LeCun et al. 1998, "Efficient BackProp", section 4.3: inputs of mean 0 and variance 1 make the loss as
     steep in all directions, so that one learning rate suits all weights. Pixels share one unit and get one scale,
-    so that those that are nearly constant are not blown up. A learning rate of plain descent that was small enough for
-    the raw inputs is too small for the scaled ones: it goes up with what their mean square comes down by, to the usual
-    0.01 at most.
+    so that those that are nearly constant are not blown up. Of several inputs those off scale get a layer each. A
+    learning rate of plain descent that was small enough for the raw inputs is too small for the scaled ones: it goes up
+    with what their mean square comes down by, to the usual 0.01 at most.
     """
     fix: dict[str, Any] = dict(finding.details.get("fix") or {})
     facts = _inputs(log)
@@ -36,6 +37,11 @@ def prescribe_input_scaling(log: RunLog, finding: Finding) -> Prescription | Non
         fix = {"layer": "Rescaling", "scale": 1 / 255}
     if "layer" in fix:
         fix |= _targets(log)
+    if "layer" in fix and len(facts) > 1:
+        fix = {**{key: value for key, value in fix.items() if key != "scale"}, "layer": "Normalization"}
+        fix["inputs"] = [place for place, each in enumerate(facts) if _is_off(each)]
+        if not fix["inputs"]:
+            return None
     return _prescription(log, finding, fix, f"{finding.summary.rstrip('.')}: initial weights assume unit scale.")
 
 
@@ -44,10 +50,15 @@ def scaling_of(log: RunLog, finding: Finding) -> Prescription | None:
     facts = _inputs(log)
     if len(facts) != 1 or "int" in facts[0].dtype or any(_absorbs(layer.class_name) for layer in log.structure.layers):
         return None
-    size = math.hypot(facts[0].mean or 0.0, facts[0].std or 0.0)
-    if not size or 1 / _NEAR < size < _NEAR:
+    if not _is_off(facts[0]):
         return None
     return _prescription(log, finding, {"layer": "Normalization"}, "Initial weights assume inputs of unit scale.")
+
+
+def _is_off(facts: TensorFacts) -> bool:
+    """Whether numbers that are no places in a table have a root mean square far from 1."""
+    size = math.hypot(facts.mean or 0.0, facts.std or 0.0)
+    return "int" not in facts.dtype and size > 0 and not 1 / _NEAR < size < _NEAR
 
 
 def _prescription(log: RunLog, finding: Finding, fix: dict[str, Any], why: str) -> Prescription | None:
@@ -83,10 +94,32 @@ def _prescription(log: RunLog, finding: Finding, fix: dict[str, Any], why: str) 
         finding=finding.rule,
         evidence=(*finding.evidence, *(() if rate is None else (Evidence("learning rate for scaled inputs", rate),))),
         settings=fix,
+        effect=_flatter(log, fix),
     )
 
 
+def _flatter(log: RunLog, fix: Mapping[str, Any]) -> Effect | None:
+    """The mean square of the inputs, which the steepness of the first layer goes with; else that of the targets."""
+    if "layer" in fix:
+        before, after = _squares(log, fix)
+        source = "LeCun et al. 1998, section 4.3: the steepness of the first layer goes with it"
+        return Effect("mean square of the inputs", before, after, "1", source) if before > 0 else None
+    std = float(fix.get("std") or 1.0)
+    return Effect("squared error of the mean as the answer", std**2, 1.0, "1", "the variance of the targets")
+
+
+def _squares(log: RunLog, fix: Mapping[str, Any]) -> tuple[float, float]:
+    """The mean square of the one input, as it is and scaled; zeros where it is not known."""
+    facts = _inputs(log)
+    if len(facts) != 1:
+        return 0.0, 0.0
+    square = (facts[0].mean or 0.0) ** 2 + (facts[0].std or 0.0) ** 2
+    return square, square * float(fix["scale"]) ** 2 if "scale" in fix else 1.0
+
+
 def _layer_code(fix: Mapping[str, Any]) -> list[str]:
+    if "inputs" in fix:
+        return _several_inputs_code(fix["inputs"])
     if fix["layer"] == "Rescaling":
         return [f"model = keras.Sequential([keras.layers.Rescaling({_scale(fix['scale'])}), model])"]
     return [
@@ -94,6 +127,20 @@ def _layer_code(fix: Mapping[str, Any]) -> list[str]:
         "normalization.adapt(x)",
         "model = keras.Sequential([normalization, model])",
     ]
+
+
+def _several_inputs_code(places: list[int]) -> list[str]:
+    lines = [
+        "inputs = [keras.Input(each.shape[1:], dtype=each.dtype, name=each.name) for each in model.inputs]",
+        "scaled = list(inputs)",
+    ]
+    for place in places:
+        lines += [
+            "normalization = keras.layers.Normalization()",
+            f"normalization.adapt(keras.tree.flatten(x)[{place}])",
+            f"scaled[{place}] = normalization(inputs[{place}])",
+        ]
+    return [*lines, "model = keras.Model(inputs, model(scaled))"]
 
 
 def _targets(log: RunLog) -> dict[str, Any]:
@@ -116,12 +163,10 @@ def _rate(log: RunLog, fix: Mapping[str, Any]) -> float | None:
 
     The steepness of the first layer goes with the mean square of its inputs (LeCun et al. 1998, section 4.3).
     """
-    optimizer, facts = inner_optimizer(log.info), _inputs(log)
+    optimizer, (square, scaled) = inner_optimizer(log.info), _squares(log, fix)
     present = optimizer["config"].get("learning_rate")
-    if optimizer["class_name"] != "SGD" or isinstance(present, Mapping) or not present or len(facts) != 1:
+    if optimizer["class_name"] != "SGD" or isinstance(present, Mapping) or not present:
         return None
-    square = (facts[0].mean or 0.0) ** 2 + (facts[0].std or 0.0) ** 2
-    scaled = square * float(fix["scale"]) ** 2 if "scale" in fix else 1.0
     wanted = min(float(present) * square / scaled, _USUAL_RATE) if scaled else 0.0
     return float(number(wanted)) if wanted > present > 0 else None
 

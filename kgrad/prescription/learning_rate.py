@@ -6,7 +6,8 @@ import numpy as np
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import inner_optimizer, number, optimizer_code
+from kgrad.prescription.code import compiled_code, inner_optimizer, number, optimizer_code
+from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
 
 # The middle, on a log scale, of the range 1e-4 ... 1e-1 that TheDeepChecker (Ben Braiek & Khomh 2023) takes for
@@ -14,6 +15,8 @@ from kgrad.prescription.prescription import Prescription
 TARGET_RATIO = 3e-3
 # Its upper end: steps of this share throw weights away instead of correcting them.
 _TOO_FAST = 0.1
+# As in the rule `learning-rate-too-high`: the largest change of a layer that a first step may make.
+_FIRST_STEP = 1e-2
 # One prescription moves the rate by at most this factor: the ratio is measured on a sick run.
 _LARGEST_FACTOR = 10.0
 _SMALLEST_FACTOR = 1e-3
@@ -85,7 +88,8 @@ def steepest_rate(log: RunLog, last_step: int) -> tuple[float, float] | None:
 
 def _within_curvature(log: RunLog, finding: Finding, rate: float) -> tuple[float, tuple[Evidence, ...]]:
     """The rate, no higher than the curvature before the disease allows, and what was measured of it."""
-    known = steepest_rate(log, max(finding.first_step, _WINDOW))
+    thrown = finding.details.get("kind") == "overshoot"  # then what comes after is the steepness of another place
+    known = steepest_rate(log, finding.last_step - 1 if thrown else max(finding.first_step, _WINDOW))
     if known is None:
         return rate, ()
     bound, steepness = known
@@ -109,20 +113,31 @@ def _change(log: RunLog, finding: Finding, ratio: float, factor: float) -> Presc
         before=f"{present:.3g}",
         after=number(rate),
         why=f"The weights move by {move}; a {verb} rate brings that to about {100 * ratio * factor:.2g} %.",
-        code=f"optimizer = {optimizer_code(log.info, learning_rate=rate)}",
+        code=compiled_code(optimizer_code(log.info, learning_rate=rate)),
         finding=finding.rule,
         evidence=(Evidence("update norm / weight norm", ratio, "1", TARGET_RATIO), *steepness),
         settings={"learning_rate": rate},
+        effect=_moved(ratio, factor),
     )
+
+
+def _moved(ratio: float, factor: float) -> Effect:
+    source = "an update is proportional to the learning rate"
+    return Effect("change of a layer per step", ratio, ratio * factor, "weight sizes", source)
 
 
 def prescribe_suggested_rate(log: RunLog, finding: Finding) -> Prescription | None:
     """The learning rate at which a step moves the weights by a sound share, as the rule worked it out."""
     ratio = finding.details.get("ratio")
+    measured = ratio or update_ratio(log, finding.first_step, finding.last_step)
     present, wanted = finding.details.get("learning_rate"), finding.details.get("suggested")
     config = inner_optimizer(log.info)["config"].get("learning_rate")
     if not present or not wanted or isinstance(config, Mapping):
         return None
+    if ratio and float(ratio) < TARGET_RATIO:  # the rule names the least sound rate; this aims at the middle of them
+        wanted = float(present) * TARGET_RATIO / float(ratio)
+    elif finding.details.get("kind") == "overshoot":
+        wanted = max(abs(float(wanted)), _rate_of_the_start(log, abs(float(present))))
     bound, steepness = _within_curvature(log, finding, abs(float(wanted)))
     if float(present) < abs(float(wanted)) and bound <= float(present):
         return None  # the curvature allows no higher rate
@@ -135,57 +150,24 @@ def prescribe_suggested_rate(log: RunLog, finding: Finding) -> Prescription | No
         before=f"{float(present):.3g}",
         after=number(rate),
         why=f"{finding.summary.rstrip('.')}; {number(rate)} is {verb} by what {asks} for.",
-        code=f"optimizer = {optimizer_code(log.info, learning_rate=rate)}",
+        code=compiled_code(optimizer_code(log.info, learning_rate=rate)),
         finding=finding.rule,
         evidence=(*(finding.evidence if ratio is None else finding.evidence[:2]), *steepness),
         settings={"learning_rate": rate},
+        effect=_moved(measured, rate / abs(float(present))) if measured else None,
     )
 
 
-def prescribe_decay(log: RunLog, finding: Finding) -> Prescription | None:
-    """A rate that is halved whenever the loss stops falling: large steps first, small ones to settle."""
-    epochs = (log.info.get("fit") or {}).get("epochs") or 10
-    patience = max(2, epochs // 10)
-    return Prescription(
-        knob="learning_rate_schedule",
-        target=("fit",),
-        before="one learning rate for the whole run",
-        after=f"halved after {patience} epochs without progress",
-        why="Steps that swing around the valley settle once they are smaller.",
-        code=(
-            "callbacks=[keras.callbacks.ReduceLROnPlateau("
-            f'monitor="loss", factor=0.5, patience={patience}, min_lr=1e-6)]'
-        ),
-        finding=finding.rule,
-        evidence=finding.evidence[:2],
-    )
+def _rate_of_the_start(log: RunLog, present: float) -> float:
+    """The rate at which the first step changes no layer by more than a hundredth; 0 where that is not known.
 
-
-def prescribe_warm_up(log: RunLog, finding: Finding) -> Prescription | None:
-    """A rate that rises from zero over the first tenth of the run and falls along a cosine, where it was thrown early.
-
-    The first gradients are the largest and Adam's averages know least then (Goyal et al. 2017, section 2.2; Liu et
-    al. 2020, "On the Variance of the Adaptive Learning Rate"); Loshchilov & Hutter 2017 for the cosine.
+    The first gradient is that of sound weights. Those that follow a step too large have grown with what it did, and a
+    rate taken from them is too small for the training that it is meant for.
     """
-    fit = log.info.get("fit") or {}
-    present = inner_optimizer(log.info)["config"].get("learning_rate")
-    steps = int(fit.get("epochs") or 0) * int(fit.get("steps_per_epoch") or 0)
-    if finding.details.get("kind") != "overshoot" or not steps or not isinstance(present, (int, float)) or present <= 0:
-        return None
-    warm = max(steps // 10, 1)
-    return Prescription(
-        knob="learning_rate_schedule",
-        target=("optimizer",),
-        before=f"{present:.3g} from the first step on",
-        after=f"up to {present:.3g} over {warm} steps, then down along a cosine",
-        why="The first steps were the ones that threw the weights away; they begin small and grow.",
-        code=(
-            f"schedule = keras.optimizers.schedules.CosineDecay(0.0, {max(steps - warm, 1)}, "
-            f"warmup_target={present:.6g}, warmup_steps={warm})\n"
-            f"optimizer = {optimizer_code(log.info, learning_rate=float(present))}\n"
-            "optimizer.learning_rate = schedule\n"
-            "model.compile(optimizer=optimizer, loss=loss)"
-        ),
-        finding=finding.rule,
-        evidence=finding.evidence[:2],
-    )
+    kernels = [i for i, variable in enumerate(log.structure.variables) if variable.is_kernel]
+    if not {"update_norm", "weight_norm"} <= set(log.columns) or not kernels or log.steps[0] > 0:
+        return 0.0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = log["update_norm"][0, kernels] / log["weight_norm"][0, kernels]
+    largest = float(np.max(ratios, where=np.isfinite(ratios), initial=0.0))  # weights that begin at zero have no ratio
+    return present * _FIRST_STEP / largest if largest > _FIRST_STEP else 0.0

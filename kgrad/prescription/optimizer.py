@@ -1,8 +1,11 @@
 """The optimizer knob: momentum and adaptive steps to leave plateaus and saddles."""
 
+import numpy as np
+
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import inner_optimizer, optimizer_code
+from kgrad.prescription.code import compiled_code, inner_optimizer, optimizer_code
+from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
 
 _ADAM_RATE = 1e-3
@@ -32,11 +35,26 @@ def prescribe_optimizer(log: RunLog, finding: Finding) -> Prescription | None:
         before=optimizer_code(log.info).removeprefix("keras.optimizers."),
         after=optimizer_code(info).removeprefix("keras.optimizers."),
         why="Adam's steps do not shrink with the gradient, so it crosses flat stretches that stop plain descent.",
-        code=f"optimizer = {optimizer_code(info)}\nmodel.compile(optimizer=optimizer, loss=loss)",
+        code=compiled_code(optimizer_code(info)),
         finding=finding.rule,
         evidence=finding.evidence[:2],
-        settings={"optimizer": "Adam", "learning_rate": _ADAM_RATE},
+        settings={"optimizer": "Adam", "learning_rate": _ADAM_RATE, **clipping},
+        effect=_surer(log),
     )
+
+
+def _surer(log: RunLog) -> Effect | None:
+    """The root mean square of a weight's change per step: as measured, and at most the rate under Adam."""
+    kernels = [i for i, variable in enumerate(log.structure.variables) if variable.is_kernel]
+    if "update_norm" not in log or not kernels:
+        return None
+    sizes = np.array([log.structure.variables[i].size for i in kernels], dtype=float)
+    moved = log["update_norm"][:, kernels] / np.sqrt(sizes)
+    moved = moved[np.isfinite(moved)]
+    if not len(moved):
+        return None
+    source = "Kingma & Ba 2015, section 2.1: the rate bounds Adam's step"
+    return Effect("change of a weight per step", float(np.median(moved)), _ADAM_RATE, "weight", source)
 
 
 def prescribe_momentum(log: RunLog, finding: Finding) -> Prescription | None:
@@ -53,10 +71,11 @@ def prescribe_momentum(log: RunLog, finding: Finding) -> Prescription | None:
         before="SGD without momentum",
         after="SGD with Nesterov momentum 0.9",
         why="Momentum adds up the gradients' common direction, up to 1 / (1 - 0.9) = 10 times.",
-        code=f"optimizer = {_with_momentum(log)}\nmodel.compile(optimizer=optimizer, loss=loss)",
+        code=compiled_code(optimizer_code(log.info, momentum=0.9, nesterov=True)),
         finding=finding.rule,
         evidence=(Evidence("factor of a steady direction", 10.0, "1"),),
         settings={"momentum": 0.9, "nesterov": True},
+        effect=Effect("factor on a steady direction", 1.0, 10.0, "1", "Sutskever et al. 2013: 1 / (1 - momentum)"),
     )
 
 
@@ -82,7 +101,3 @@ def prescribe_perturbation(log: RunLog, finding: Finding) -> Prescription | None
         evidence=(Evidence("size of the push", _PUSH, "weight sizes"), *finding.evidence[:1]),
         settings={"perturbation": _PUSH},
     )
-
-
-def _with_momentum(log: RunLog) -> str:
-    return optimizer_code(log.info, momentum=0.9, nesterov=True)

@@ -1,7 +1,6 @@
 """Asks every knob that can answer a finding what it has to offer."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Finding
@@ -19,24 +18,25 @@ from kgrad.prescription.architecture import prescribe_fewer_layers, prescribe_ga
 from kgrad.prescription.batch_size import prescribe_accumulation, prescribe_smaller_batch
 from kgrad.prescription.bias import prescribe_zero_bias
 from kgrad.prescription.clipping import prescribe_clipping, prescribe_global_clipping, prescribe_looser_clipping
+from kgrad.prescription.conflicts import with_conflicts
 from kgrad.prescription.data_cleaning import prescribe_finite_rows
-from kgrad.prescription.epochs import prescribe_more_epochs
+from kgrad.prescription.epochs import prescribe_enough_updates, prescribe_more_epochs
 from kgrad.prescription.initializer import prescribe_forget_bias, prescribe_initializer, prescribe_orthogonal
 from kgrad.prescription.input_scaling import prescribe_input_scaling
 from kgrad.prescription.learning_rate import (
-    prescribe_decay,
     prescribe_gentler_rate,
     prescribe_higher_rate,
     prescribe_lower_rate,
     prescribe_suggested_rate,
-    prescribe_warm_up,
 )
+from kgrad.prescription.learning_rate_schedule import prescribe_decay, prescribe_warm_up
 from kgrad.prescription.loss_scaling import prescribe_loss_scaling
 from kgrad.prescription.normalization import prescribe_normalization
 from kgrad.prescription.optimizer import prescribe_momentum, prescribe_optimizer, prescribe_perturbation
 from kgrad.prescription.output import prescribe_output
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.regularization import prescribe_regularization
+from kgrad.prescription.residual import prescribe_normalized_branches, prescribe_scaled_branches
 from kgrad.prescription.together import hides_harm, together
 
 Knob = Callable[[RunLog, Finding, Diagnosis], Prescription | None]
@@ -50,6 +50,15 @@ def _plain(knob: Callable[[RunLog, Finding], Prescription | None]) -> Knob:
 def _all(*knobs: Callable[[RunLog, Finding], Prescription | None]) -> tuple[Knob, ...]:
     return tuple(_plain(knob) for knob in knobs)
 
+
+# What keeps signals and gradients from growing, whatever it was that showed it.
+_GROWING = _all(
+    prescribe_bounded_growth,
+    prescribe_normalized_branches,
+    prescribe_scaled_branches,
+    prescribe_initializer,
+    prescribe_bounded_state,
+)
 
 # Which knobs answer which rule, or a kind of its findings, the one that goes to the root of it first.
 KNOBS: dict[str, tuple[Knob, ...]] = {
@@ -66,13 +75,13 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
         prescribe_fewer_layers,
     ),
     "exploding-gradient": (
-        *_all(prescribe_bounded_growth, prescribe_initializer, prescribe_bounded_state),
+        *_GROWING,
         prescribe_clipping,
         *_all(prescribe_lower_rate, prescribe_gated_cell, prescribe_normalization),
         prescribe_global_clipping,
     ),
     "nonfinite-gradient": (
-        *_all(prescribe_bounded_growth, prescribe_initializer, prescribe_bounded_state),
+        *_GROWING,
         prescribe_clipping,
         *_all(prescribe_lower_rate),
         prescribe_global_clipping,
@@ -83,7 +92,13 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
         prescribe_zero_bias, prescribe_gentler_rate, prescribe_awake, prescribe_leaky, prescribe_lower_rate
     ),
     "saturated-activation": _all(prescribe_initializer, prescribe_non_saturating, prescribe_normalization),
-    "poor-initialization": _all(prescribe_awake, prescribe_initializer, prescribe_normalization),
+    "poor-initialization": _all(
+        prescribe_awake,
+        prescribe_normalized_branches,
+        prescribe_scaled_branches,
+        prescribe_initializer,
+        prescribe_normalization,
+    ),
     "output-loss-mismatch": _all(prescribe_output),
     "unscaled-inputs": _all(prescribe_input_scaling),
     "over-regularised": _all(prescribe_regularization),
@@ -108,7 +123,8 @@ def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
     """The prescriptions for a run, the best first.
 
     Causes are treated before symptoms: a symptom whose cause has a prescription gets none of its own. Where
-    several causes hold at once, what answers all of them together comes first.
+    several causes hold at once, what answers all of them together comes first; where the updates that were planned
+    are few even for a healthy training, how long to train is part of the first.
 
     Args:
         log: the run.
@@ -124,8 +140,14 @@ def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
         answers = (knob(log, finding, diagnosis) for knob in KNOBS.get(kind, KNOBS.get(finding.rule, ())))
         offered += [answer for answer in answers if answer is not None]
     offered = _without_repeats(offered)
-    joined = together(offered, diagnosis)
-    return _with_conflicts([joined, *offered] if joined is not None else offered)
+    joined = together(offered, diagnosis, _longer(log, diagnosis, offered))
+    return with_conflicts([joined, *offered] if joined is not None else offered)
+
+
+def _longer(log: RunLog, diagnosis: Diagnosis, offered: list[Prescription]) -> Prescription | None:
+    """How long to train where the planned updates are few, for the cause that the first answer is for."""
+    first = next((each for each in diagnosis.findings if offered and each.rule == offered[0].finding), None)
+    return prescribe_enough_updates(log, first) if first is not None else None
 
 
 def _without_repeats(offered: list[Prescription]) -> list[Prescription]:
@@ -134,20 +156,3 @@ def _without_repeats(offered: list[Prescription]) -> list[Prescription]:
     for prescription in offered:
         kept.setdefault(prescription.code, prescription)
     return list(kept.values())
-
-
-def _with_conflicts(offered: list[Prescription]) -> tuple[Prescription, ...]:
-    """Says where two prescriptions turn one knob of one target to different values."""
-
-    def rivals(mine: Prescription) -> tuple[str, ...]:
-        return tuple(
-            f"{other.knob}: {other.after} (for {other.finding})"
-            for other in offered
-            if other is not mine
-            and other.knob == mine.knob
-            and other.after != mine.after
-            and set(other.settings) & set(mine.settings)
-            and set(other.target) & set(mine.target)
-        )
-
-    return tuple(replace(prescription, conflicts_with=rivals(prescription)) for prescription in offered)

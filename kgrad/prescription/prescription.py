@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from kgrad.diagnosis.finding import Evidence
+from kgrad.prescription.effect import Effect
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Prescription:
         evidence: the numbers of this run behind it.
         settings: the change as data, for `kgrad.treatment`.
         conflicts_with: knobs of other prescriptions that pull the other way, in words.
+        effect: what theory expects of it as a number; `None` where it gives none.
     """
 
     knob: str
@@ -34,13 +36,15 @@ class Prescription:
     evidence: tuple[Evidence, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     conflicts_with: tuple[str, ...] = ()
+    effect: Effect | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Prescription":
         """The prescription as `to_dict` wrote it."""
         evidence = tuple(Evidence(**item) for item in data["evidence"])
         lists = {key: tuple(data[key]) for key in ("target", "conflicts_with")}
-        return cls(**{**data, **lists, "evidence": evidence})
+        effect = data.get("effect")  # a diagnosis written before 0.2 has none
+        return cls(**{**data, **lists, "evidence": evidence, "effect": Effect(**effect) if effect else None})
 
     def to_dict(self) -> dict[str, Any]:
         """The prescription as plain JSON types."""

@@ -6,6 +6,7 @@ from typing import Any
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import layers_code
+from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
 
 # Srivastava et al. 2014, "Dropout", section A.4: 0.2 for inputs to 0.5 for hidden units.
@@ -44,7 +45,14 @@ def prescribe_regularization(log: RunLog, finding: Finding) -> Prescription | No
         finding=finding.rule,
         evidence=finding.evidence,
         settings={"layers": settings},
+        effect=_lighter(finding, factor),
     )
+
+
+def _lighter(finding: Finding, factor: float) -> Effect | None:
+    penalty = float(finding.details.get("penalty") or 0.0)
+    source = "a penalty is proportional to its strength"
+    return Effect("penalty over the data's loss", penalty, penalty * factor, "1", source) if penalty else None
 
 
 def _dropout(log: RunLog, finding: Finding) -> Prescription:
@@ -60,4 +68,10 @@ def _dropout(log: RunLog, finding: Finding) -> Prescription:
         finding=finding.rule,
         evidence=finding.evidence,
         settings={"layers": {name: {"rate": _DROPOUT} for name in finding.layers}},
+        effect=_kept(log, finding),
     )
+
+
+def _kept(log: RunLog, finding: Finding) -> Effect:
+    largest = max(float(log.structure.layer(name).config.get("rate") or 0.0) for name in finding.layers)
+    return Effect("units kept in a step", 1 - largest, 1 - _DROPOUT, "share", "Srivastava et al. 2014")

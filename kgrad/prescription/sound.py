@@ -6,7 +6,7 @@ from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.activation import prescribe_awake, prescribe_bounded_growth, prescribe_non_saturating
-from kgrad.prescription.code import inner_optimizer, optimizer_code
+from kgrad.prescription.code import compiled_code, inner_optimizer, optimizer_code
 from kgrad.prescription.initializer import prescribe_initializer
 from kgrad.prescription.input_scaling import scaling_of
 from kgrad.prescription.normalization import prescribe_normalization
@@ -65,7 +65,7 @@ def _adam(log: RunLog, finding: Finding, rate: float) -> Prescription:
         before=optimizer_code(log.info).removeprefix("keras.optimizers."),
         after=optimizer_code(info).removeprefix("keras.optimizers."),
         why=f"Adam's steps do not depend on the size of the gradient, as those of {present['class_name']} may.",
-        code=f"optimizer = {optimizer_code(info)}\nmodel.compile(optimizer=optimizer, loss=loss)",
+        code=compiled_code(optimizer_code(info)),
         finding=finding.rule,
         evidence=finding.evidence[:1],
         settings={"optimizer": "Adam", "learning_rate": rate},

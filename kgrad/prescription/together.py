@@ -1,4 +1,4 @@
-"""Several causes at once: the first answers to all of them as one prescription."""
+"""Several changes as one prescription: the first answers to all causes, and how long to train."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,13 @@ _ELSEWHERE = ("epochs", "learning_rate_schedule", "loss_scaling", "data_cleaning
 # Knobs that set the same things of a layer: of two that name one layer only the first is taken.
 _ON_LAYERS = ("initializer", "activation", "normalization", "architecture", "regularization")
 _COMPILE = "model.compile("
+_NO_LAYERS = ("optimizer", "fit", "weights")
+_MANY = "{} causes hold at once, and each is enough to keep the run sick: they are answered together."
 
 
-def together(offered: Sequence[Prescription], diagnosis: Diagnosis) -> Prescription | None:
+def together(
+    offered: Sequence[Prescription], diagnosis: Diagnosis, longer: Prescription | None = None
+) -> Prescription | None:
     """The first answer to each cause of medium or high severity, as one change; `None` for fewer than two.
 
     None of them alone makes the run well: each cause is enough to keep it sick. What two answers would set
@@ -22,6 +26,7 @@ def together(offered: Sequence[Prescription], diagnosis: Diagnosis) -> Prescript
     Args:
         offered: the prescriptions, the best first.
         diagnosis: whose causes they answer; what another finding causes is no cause.
+        longer: how long to train, where the planned updates are few: part of the change if there is an answer.
     """
     causes = {
         each.rule
@@ -33,18 +38,29 @@ def together(offered: Sequence[Prescription], diagnosis: Diagnosis) -> Prescript
     for each in offered:
         if firsts.get(each.finding) is each and _fits(each, parts):
             parts.append(each)
-    if len(parts) < 2:
-        return None
+    many = len(parts) > 1
+    why = [_MANY.format(len(parts))] if many else [part.why for part in parts]
+    if longer is not None and parts and parts[0].finding == offered[0].finding:
+        parts.append(longer)
+        why.append(longer.why)
+    return joined(parts, " ".join(why)) if len(parts) > 1 else None
+
+
+def joined(parts: Sequence[Prescription], why: str) -> Prescription:
+    """Several prescriptions as one, for the finding that the first of them answers."""
+    places = tuple(dict.fromkeys(name for part in parts for name in part.target))
+    layers = tuple(name for name in places if name not in _NO_LAYERS)
     return Prescription(
         knob="several",
-        target=tuple(dict.fromkeys(name for part in parts for name in part.target)),
+        target=layers or places[:1],
         before="; ".join(part.before for part in parts),
         after="; ".join(part.after for part in parts),
-        why=f"{len(parts)} causes hold at once, and each is enough to keep the run sick: they are answered together.",
+        why=why,
         code=_code(parts),
         finding=parts[0].finding,
         evidence=tuple(seen for part in parts for seen in part.evidence[:1]),
         settings={"parts": [part.to_dict() for part in parts]},
+        effect=next((part.effect for part in parts if part.effect is not None), None),
     )
 
 
@@ -73,6 +89,8 @@ def _fits(one: Prescription, parts: Sequence[Prescription]) -> bool:
 
 
 def _code(parts: Sequence[Prescription]) -> str:
-    lines = [line for part in parts for line in part.code.splitlines()]
+    of_model = [part for part in parts if part.target != ("fit",)]
+    lines = [line for part in of_model for line in part.code.splitlines()]
     compiled = [line for line in lines if line.startswith(_COMPILE)]
-    return "\n".join([*(line for line in lines if not line.startswith(_COMPILE)), *compiled[:1]])
+    fitted = [part.code for part in parts if part not in of_model]
+    return "\n".join([*(line for line in lines if not line.startswith(_COMPILE)), *compiled[:1], *fitted])

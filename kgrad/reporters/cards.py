@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from kgrad.diagnosis import Diagnosis, Finding
 from kgrad.diagnosis.rule import Rule, find_rule
 from kgrad.errors import UnknownRuleError
+from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
 from kgrad.reporters.proofs import DryRunCard, Proofs, TrialCard
 from kgrad.reporters.wording import Names, clip, counted, measured, steps_between, title_of, visible
@@ -36,6 +37,16 @@ class LimitRow:
 
 
 @dataclass(frozen=True)
+class EffectRow:
+    """What theory expects of a change."""
+
+    quantity: str
+    before: str
+    after: str
+    source: str
+
+
+@dataclass(frozen=True)
 class PrescriptionCard:
     """One change, ready to print."""
 
@@ -44,6 +55,7 @@ class PrescriptionCard:
     before: str
     after: str
     why: str
+    effect: EffectRow | None
     code: str
     targets: str
     evidence: tuple[EvidenceRow, ...]
@@ -151,14 +163,22 @@ def _evidence(owner: Finding | Prescription, names: Names) -> tuple[EvidenceRow,
     )
 
 
+def _effect(effect: Effect | None, names: Names) -> EffectRow | None:
+    if effect is None:
+        return None
+    before, after = (measured(value, effect.unit) for value in (effect.before, effect.after))
+    return EffectRow(names.sentence(effect.quantity, 200), before, after, names.sentence(effect.source, 300))
+
+
 def _prescription(position: int, prescription: Prescription, proofs: Proofs, names: Names) -> PrescriptionCard:
     knob = clip(prescription.knob.replace("_", " "))
     return PrescriptionCard(
         number=position,
-        title=f"Change the {knob}",
+        title="Change several things together" if prescription.knob == "several" else f"Change the {knob}",
         before=names.sentence(prescription.before, 300),
         after=names.sentence(prescription.after, 300),
         why=names.sentence(prescription.why),
+        effect=_effect(prescription.effect, names),
         code=visible(prescription.code),
         targets="" if prescription.target in _NO_LAYERS else names.some(prescription.target),
         evidence=_evidence(prescription, names)[:6],

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from kgrad.diagnosis import Diagnosis, Evidence, Finding
 from kgrad.log.run_log import RunLog
+from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
 
 
@@ -46,7 +47,13 @@ def _prescription(number: int, prescription: Prescription) -> list[str]:
     head = f"Prescription {number}, {prescription.knob}: {prescription.before} -> {prescription.after}"
     code = [f"    {line}" for line in prescription.code.splitlines()]
     conflicts = [f"  pulls against {other}" for other in prescription.conflicts_with]
-    return [head, f"  {prescription.why}", *conflicts, "", *code]
+    effect = [] if prescription.effect is None else [f"  expected: {_effect(prescription.effect)}"]
+    return [head, f"  {prescription.why}", *effect, *conflicts, "", *code]
+
+
+def _effect(effect: Effect) -> str:
+    before, after = (measure(value, effect.unit) for value in (effect.before, effect.after))
+    return f"{effect.quantity}: {before} -> {after} ({effect.source})"
 
 
 def _others(diagnosis: Diagnosis) -> list[str]:

@@ -3,6 +3,7 @@
 from kgrad.treatment.apply import apply
 from kgrad.treatment.dry_run import DryRun, LayerChange, dry_run
 from kgrad.treatment.errors import TreatmentError
+from kgrad.treatment.fitting import fit_arguments
 from kgrad.treatment.prove import prove
 from kgrad.treatment.treat import treat
 from kgrad.treatment.treatment import Attempt, Round, Treatment
@@ -19,6 +20,7 @@ __all__ = [
     "Trial",
     "apply",
     "dry_run",
+    "fit_arguments",
     "prove",
     "treat",
     "trial",

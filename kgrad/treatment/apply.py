@@ -29,7 +29,8 @@ def apply(
     The same seed gives the same weights, and to layers that no prescription changes the same weights as without any:
     `apply(model, [], seed=0)` and `apply(model, prescription, seed=0)` differ by the prescription alone. Weights
     whose initializer has a seed of its own in the model keep that one. Nothing but the configuration of the optimizer
-    is carried over: it starts at step 0.
+    is carried over: it starts at step 0. How long to train and in which batches is no part of a model: of a
+    prescription that joins several, `fit_arguments` has that.
 
     Args:
         model: a built and compiled Sequential or Functional model.

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -13,6 +13,7 @@ from kgrad.prescription.prescription import Prescription
 from kgrad.treatment.apply import apply
 from kgrad.treatment.batches import endless
 from kgrad.treatment.errors import TreatmentError
+from kgrad.treatment.fitting import of_model
 from kgrad.treatment.interval import paired_interval
 from kgrad.treatment.knobs import ELSEWHERE
 from kgrad.treatment.measure import Measure, badness, same_loss
@@ -48,14 +49,18 @@ class Tried:
 def changes_of(prescriptions: Sequence[Prescription], most: int) -> list[Change]:
     """What to try: the first answer to each cause together where there are several, then each by itself.
 
-    Those that are no change of a model (epochs, callbacks, data) are left out.
+    Those that are no change of a model (epochs, callbacks, data) are left out, and so is how long to train from those
+    that join several: a treatment trains on as long as that helps.
 
     Args:
         prescriptions: the best first.
         most: how many changes at most.
     """
-    able = [each for each in prescriptions if not of_fit(each) and each.knob not in ELSEWHERE]
-    able = [each for each in able if set(each.settings) != {"targets"}]
+    of_models = [each for each in map(of_model, prescriptions) if each is not None]
+    able: list[Prescription] = []
+    for each in filter(_is_of_model, of_models):
+        if all(replace(each, conflicts_with=()) != replace(other, conflicts_with=()) for other in able):
+            able.append(each)
     singles: list[Change] = [(each,) for each in able]
     if able and able[0].knob == "several":
         return singles[:most]
@@ -67,9 +72,8 @@ def changes_of(prescriptions: Sequence[Prescription], most: int) -> list[Change]
     return [*singles[:1], *joined, *pairs, *singles[1:]][:most]
 
 
-def of_fit(prescription: Prescription) -> bool:
-    """Whether it changes an argument of `fit` that `treat` can change: how long, or in which batches."""
-    return prescription.target == ("fit",) and bool({"epochs", "batch_size"} & set(prescription.settings))
+def _is_of_model(prescription: Prescription) -> bool:
+    return prescription.knob not in ELSEWHERE and set(prescription.settings) != {"targets"}
 
 
 def ranked(attempts: Sequence[Attempt]) -> tuple[list[int], str]:

@@ -11,7 +11,8 @@ from kgrad.diagnosis.finding import at_least
 from kgrad.diagnosis.signals import late_fall
 from kgrad.prescription.sound import sound_changes
 from kgrad.treatment.apply import apply
-from kgrad.treatment.attempts import NO_CHANGE, Change, attempt, changes_of, of_fit, ranked, words
+from kgrad.treatment.attempts import NO_CHANGE, Change, attempt, changes_of, ranked, words
+from kgrad.treatment.fitting import of_fit
 from kgrad.treatment.measure import Measure, Score, is_better, same_loss
 from kgrad.treatment.treatment import Attempt
 from kgrad.treatment.watch import Data, State, round_of, watched

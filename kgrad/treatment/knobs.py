@@ -8,6 +8,7 @@ import keras
 
 from kgrad.prescription.prescription import Prescription
 from kgrad.treatment.errors import TreatmentError
+from kgrad.treatment.fitting import of_fit, parts_of
 from kgrad.treatment.places import Place, activation_place, places_of
 from kgrad.treatment.plan import Plan
 from kgrad.treatment.rebuilding import architecture, input_scaling, normalization
@@ -52,8 +53,9 @@ def _turn(plan: Plan, prescription: Prescription) -> None:
 
 
 def _several(plan: Plan, prescription: Prescription) -> None:
-    for part in prescription.settings["parts"]:
-        _turn(plan, Prescription.from_dict(part))
+    for part in parts_of([prescription]):
+        if not of_fit(part):  # `fitting.fit_arguments` has those
+            _turn(plan, part)
 
 
 def _activation(plan: Plan, prescription: Prescription) -> None:

@@ -24,6 +24,7 @@ class Plan:
         around: names of layers that get a connection around them.
         removed: names of layers to take out.
         front: `"Normalization"` or the scale of a `Rescaling` to put in front; `None` for neither.
+        front_inputs: places of the inputs that get it, among several; `None` for the only one.
         scaled_rate: the learning rate that suits inputs once scaled; one that a prescription sets goes before it.
         output_scale: `(scale, offset)` that the outputs are brought to, `None` for as they are.
     """
@@ -39,6 +40,7 @@ class Plan:
     around: set[str] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
     front: str | float | None = None
+    front_inputs: tuple[int, ...] | None = None
     scaled_rate: float | None = None
     output_scale: tuple[float, float] | None = None
 

@@ -1,20 +1,27 @@
 """`prove`: the prescriptions of an examination tried out, for its report to show."""
 
+import logging
 from dataclasses import replace
 from typing import Any
 
 import keras
 
+from kgrad.log.proofs import write_proofs
+from kgrad.log.strict_json import strict
 from kgrad.treatment.dry_run import dry_run
 from kgrad.treatment.errors import TreatmentError
 from kgrad.treatment.trial import trial
 from kgrad.workflow import Examination
+
+_logger = logging.getLogger("kgrad")
 
 
 def prove(
     examination: Examination, model: keras.Model, x: Any, y: Any = None, *, most: int = 3, **trial_arguments: Any
 ) -> Examination:
     """The examination with a dry run and a trial of each of its first prescriptions.
+
+    They are kept in the run folder, in `proofs.json`, so that `kgrad report` shows them from then on.
 
     Args:
         examination: of a run of this model.
@@ -35,4 +42,10 @@ def prove(
             continue
         dry_runs.append({"prescription": each.to_dict(), **shown.to_dict()})
         trials.append({"prescription": each.to_dict(), **tried.to_dict()})
-    return replace(examination, dry_runs=tuple(dry_runs), trials=tuple(trials))
+    proven = replace(examination, dry_runs=tuple(map(strict, dry_runs)), trials=tuple(map(strict, trials)))
+    if examination.log.path and trials:
+        try:
+            write_proofs(examination.log.path, proven.dry_runs, proven.trials)
+        except OSError as error:
+            _logger.warning("kgrad could not keep what was tried in %s: %s", examination.log.path, error)
+    return proven

@@ -15,10 +15,14 @@ _SQUARED = ("mse", "mean_squared_error", "MeanSquaredError")
 
 
 def normalization(plan: Plan, prescription: Prescription) -> None:
-    """A normalization behind each layer, its activation behind that; the bias would be normalized away."""
+    """A normalization behind each layer, and its activation before that or behind; a bias before it has no effect."""
     kind = str(prescription.settings.get("layer", "BatchNormalization"))
+    after = prescription.settings.get("place") == "after the activation"
     for path in prescription.target:
         place = _bare(plan, path, prescription)
+        if after:
+            plan.behind[path] = [(kind, {})]
+            continue
         plan.require(place, "activation", prescription)
         activation = place.layer.get_config()["activation"]
         plan.set_layer(path, "activation", "linear", prescription)
@@ -64,6 +68,7 @@ def input_scaling(plan: Plan, prescription: Prescription) -> None:
         _targets(plan, prescription)
     if settings.get("layer") == "Normalization":
         plan.front = "Normalization"
+        plan.front_inputs = tuple(settings["inputs"]) if "inputs" in settings else None
     elif settings.get("layer") == "Rescaling":
         plan.front = _finite(settings.get("scale"))
     elif "targets" not in settings:

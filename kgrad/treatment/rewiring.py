@@ -32,9 +32,9 @@ def rewired(model: keras.Model, plan: Plan, x: Any = None) -> keras.Model:
 
 
 def _sequence(
-    model: Any, plan: Plan, prefix: str, front: list[Any], end: list[Any], made: dict[Any, Any]
+    model: Any, plan: Plan, prefix: str, front: dict[int, Any], end: list[Any], made: dict[Any, Any]
 ) -> keras.Sequential:
-    layers: list[Any] = [keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype), *front]
+    layers: list[Any] = [keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype), *front.values()]
     for layer in model.layers:
         path = f"{prefix}{layer.name}"
         if path not in plan.removed:
@@ -42,7 +42,9 @@ def _sequence(
     return keras.Sequential([*layers, *end], name=model.name, trainable=model.trainable)
 
 
-def _graph(model: Any, plan: Plan, prefix: str, front: list[Any], end: list[Any], made: dict[Any, Any]) -> keras.Model:
+def _graph(
+    model: Any, plan: Plan, prefix: str, front: dict[int, Any], end: list[Any], made: dict[Any, Any]
+) -> keras.Model:
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         path = f"{prefix}{layer.name}"
         if path in plan.removed:
@@ -56,13 +58,15 @@ def _graph(model: Any, plan: Plan, prefix: str, front: list[Any], end: list[Any]
 
     if isinstance(model, keras.Sequential):
         inputs = begin(model.inputs[0])
-        outputs = _through(front, inputs)
+        outputs = _through(list(front.values()), inputs)
         for layer in model.layers:
             outputs = call(layer, outputs)
         kind: Any = keras.Model
     else:
         inputs = keras.tree.map_structure(begin, model.input)
-        scaled = keras.tree.map_structure(lambda tensor: _through(front, tensor), inputs)
+        flat = keras.tree.flatten(inputs)
+        flat = [front[place](tensor) if place in front else tensor for place, tensor in enumerate(flat)]
+        scaled = keras.tree.pack_sequence_as(inputs, flat)
         outputs = model._run_through_graph(scaled, call_fn=call)
         kind = type(model)
     if end:
@@ -77,7 +81,7 @@ def _inner(layer: Any, plan: Plan, path: str, made: dict[Any, Any]) -> Any:
         return layer
     if id(layer) not in made:
         plain = isinstance(layer, keras.Sequential) and not any(each.startswith(f"{path}/") for each in plan.around)
-        made[id(layer)] = (_sequence if plain else _graph)(layer, plan, f"{path}/", [], [], made)
+        made[id(layer)] = (_sequence if plain else _graph)(layer, plan, f"{path}/", {}, [], made)
     return made[id(layer)]
 
 
@@ -98,28 +102,40 @@ def _through(layers: list[Any], tensor: Any) -> Any:
     return tensor
 
 
-def _front(model: keras.Model, plan: Plan, x: Any) -> list[Any]:
+def _front(model: keras.Model, plan: Plan, x: Any) -> dict[int, Any]:
+    """The layer that goes behind each input, by the input's place; empty for none."""
     if plan.front is None:
-        return []
-    if len(model.inputs) != 1:
+        return {}
+    if len(model.inputs) != 1 and plan.front_inputs is None:
         raise TreatmentError(f"{model.name!r} has {len(model.inputs)} inputs; put a layer in front of each by hand.")
     if isinstance(plan.front, float):
-        return [keras.layers.Rescaling(plan.front, name="input_scaling")]
+        return {0: keras.layers.Rescaling(plan.front, name="input_scaling")}
     if x is None:
         raise TreatmentError("A Normalization takes mean and variance from the inputs; give them: apply(..., x=x).")
-    values = np.concatenate([keras.tree.flatten(batch[0])[0] for batch in measured(x, None, _ROWS)]).astype(float)
+    batches = [keras.tree.flatten(batch[0]) for batch in measured(x, None, _ROWS)]
+    places = plan.front_inputs if plan.front_inputs is not None else (0,)
+    if max(places) >= min(len(model.inputs), len(batches[0])):
+        raise TreatmentError(f"Input {max(places)} is to be scaled; the model has {len(model.inputs)}, counted from 0.")
+    names = {place: f"input_scaling_{place}" if len(model.inputs) > 1 else "input_scaling" for place in places}
+    return {place: _normalization([batch[place] for batch in batches], names[place]) for place in places}
+
+
+def _normalization(batches: list[Any], name: str) -> Any:
+    """A `Normalization` by the mean and variance of these rows.
+
+    Without its own state, so that it comes through the configuration of the model as it is. A constant feature has no
+    spread to divide by.
+    """
+    values = np.concatenate(batches).astype(float)
     axes = tuple(range(values.ndim - 1)) if values.ndim > 1 else None
-    # Without its own state, so that it comes through the configuration of the model as it is. A constant feature
-    # has no spread to divide by.
     variance = values.var(axes)
     variance = np.where(variance > 0, variance, 1.0)
-    made = keras.layers.Normalization(
+    return keras.layers.Normalization(
         axis=-1 if axes is not None else None,
         mean=values.mean(axes).tolist(),
         variance=variance.tolist(),
-        name="input_scaling",
+        name=name,
     )
-    return [made]
 
 
 def _end(model: keras.Model, plan: Plan) -> list[Any]:

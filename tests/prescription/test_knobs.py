@@ -11,6 +11,7 @@ from kgrad.diagnosis.finding import Finding
 from kgrad.diagnosis.rule import all_rules
 from kgrad.log.batch import BatchFacts
 from kgrad.log.structure import Layer, Variable
+from kgrad.prescription.learning_rate import TARGET_RATIO
 from kgrad.prescription.prescribe import KNOBS, prescribe
 
 from ..diagnosis.rules.cases import deep
@@ -134,7 +135,7 @@ def test_more_epochs_until_the_weights_have_gone_their_size():
     log = deep()
     log = replace(log, info={**log.info, "fit": {"epochs": 5}})
     offered = named("slow-convergence", log, path=0.1)
-    assert offered[0].settings == {"epochs": 50}
+    assert offered[0].settings == {"epochs": 50, "monitor": "loss", "patience": 10}
     for each in offered:
         runs_as_pasted(each)
 
@@ -205,3 +206,15 @@ def test_rows_that_hold_no_numbers_are_left_out_and_nothing_else_is_tried():
     exec(offered.code, space)
     assert len(space["x"]) == len(space["y"]) == 63
     assert np.isfinite(space["x"]).all()
+
+
+def test_a_rate_is_taken_from_the_first_step_and_not_from_the_explosion_after_it():
+    log = thrown(ratio=50.0)
+    log.columns["update_norm"][0] = 0.2  # a tenth of the weights
+    (rate, *_) = answers(log, "learning-rate-too-high")
+    assert rate.settings["learning_rate"] == pytest.approx(0.01 * 1e-2 / 0.1)
+
+
+def test_a_rate_that_is_too_low_is_brought_to_the_middle_of_what_is_sound():
+    (offered,) = [each for each in answers(creeping(), "learning-rate-too-low") if each.knob == "learning_rate"]
+    assert offered.effect.after == pytest.approx(TARGET_RATIO, rel=0.05)

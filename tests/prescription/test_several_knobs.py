@@ -74,7 +74,7 @@ def test_inputs_and_targets_that_are_both_far_off_are_scaled_together():
 
 def test_a_few_updates_an_epoch_are_made_more_by_smaller_batches():
     x = np.zeros((200, 3))
-    log = scaled(deep(), x, np.zeros(200), fit={"epochs": 5, "steps_per_epoch": 2})
+    log = scaled(deep(), x, np.zeros(200), fit={"epochs": 50, "steps_per_epoch": 2})
     first = named("slow-convergence", log, path=0.1)[0]
     assert first.settings == {"batch_size": 32}
     assert "200 rows" in first.before
@@ -185,3 +185,52 @@ def test_clipping_of_all_variables_together_and_inside_a_loss_scale():
     assert type(made).__name__ == "LossScaleOptimizer"
     assert made.inner_optimizer.global_clipnorm == pytest.approx(5.6)
     assert made.initial_scale == 1024
+
+
+def planned(log, epochs=5, steps_per_epoch=10, **info):
+    return replace(log, info={**log.info, "fit": {"epochs": epochs, "steps_per_epoch": steps_per_epoch}, **info})
+
+
+def test_where_few_updates_were_planned_the_first_answer_says_how_long_to_train():
+    log = deep(layers=9, activation="sigmoid")
+    first, second = named("vanishing-gradient", planned(log))[:2]
+    assert first.knob == "several"
+    assert [part["knob"] for part in first.settings["parts"]] == ["activation", "epochs"]
+    assert first.settings["parts"][1]["settings"]["epochs"] == 60
+    assert (first.target, second.knob) == (second.target, "activation")
+    assert "50 updates are few" in first.why
+    assert 'monitor="loss", patience=10' in first.code
+    runs_as_pasted(first)
+    long = named("vanishing-gradient", planned(log, 60))
+    assert "several" not in {each.knob for each in long}
+    assert "several" not in {each.knob for each in named("vanishing-gradient", planned(log, 5, None))}
+
+
+def test_a_generator_s_updates_are_counted_by_its_first_epoch():
+    log = planned(deep(layers=9, activation="sigmoid"), 5, None)
+    log = replace(log, epochs={"epoch": np.arange(5.0), "last_step": 40.0 * np.arange(1, 6) - 1})
+    assert named("vanishing-gradient", log)[0].settings["parts"][1]["settings"]["epochs"] == 15
+
+
+def test_with_validation_data_it_is_their_loss_that_ends_the_training():
+    log = replace(planned(deep(layers=9, activation="sigmoid")), epochs={"val_loss": np.ones(5)})
+    first = named("vanishing-gradient", log)[0]
+    assert (
+        'validation_data=(x_val, y_val), callbacks=[\n    keras.callbacks.EarlyStopping(monitor="val_loss"'
+        in first.code
+    )
+
+
+def test_smaller_batches_of_few_rows_go_with_more_epochs():
+    log = scaled(deep(), np.zeros((200, 3)), np.zeros(200), fit={"epochs": 5, "steps_per_epoch": 1})
+    first = named("slow-convergence", log, path=0.1)[0]
+    assert first.settings["batch_size"] == 32
+    assert first.settings["epochs"] == 86  # 7 updates each
+    runs_as_pasted(first)
+
+
+def test_what_an_optimizer_is_changed_to_is_compiled():
+    log = deep(weight_norm=np.ones((200, 16)), update_norm=np.full((200, 16), 0.5))
+    for each in prescribe(log, kgrad.diagnose(log)):
+        if "optimizer = " in each.code:
+            assert "model.compile(optimizer=optimizer" in each.code

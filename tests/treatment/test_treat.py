@@ -9,8 +9,10 @@ import pytest
 from keras import layers
 
 import kgrad
+from kgrad.errors import DamagedRunError
 from kgrad.treatment import TreatmentError, prove
-from kgrad.treatment.attempts import Tried, _concluded, changes_of, of_fit, ranked
+from kgrad.treatment.attempts import Tried, _concluded, changes_of, ranked
+from kgrad.treatment.fitting import of_fit
 from kgrad.treatment.measure import Measure, Score, badness, is_better
 from kgrad.treatment.treatment import Attempt
 
@@ -161,10 +163,12 @@ def test_verdicts_of_attempts(pairs, verdict):
     assert _concluded(Tried((relu("first"),), pairs=pairs)).verdict == verdict
 
 
-def test_an_examination_carries_what_was_tried(tmp_path):
+def test_what_was_tried_stays_with_the_run(tmp_path):
     model = sequential()
+    monitor = kgrad.GradientMonitor(tmp_path / "run", report=False, verbose=0, strict=True)
+    sequential().fit(X, CLASSES, epochs=2, verbose=0, callbacks=[monitor])
     offered = (prescription("epochs", epochs=9), relu("first"), rate(0.5))
-    whole = kgrad.examine(deep())
+    whole = monitor.examination
     assert "trials" not in whole.to_dict()
     proven = prove(replace(whole, prescriptions=offered), model, X, CLASSES, most=1, steps=2, seeds=1, progress=False)
     told = proven.to_dict()
@@ -172,3 +176,18 @@ def test_an_examination_carries_what_was_tried(tmp_path):
     assert [each["layer"] for each in told["dry_runs"][0]["layers"]] == ["first", "second", "last"]
     assert proven.trials[0]["verdict"] in kgrad.render(proven)
     json.dumps(told, allow_nan=False)
+    again = kgrad.examine(tmp_path / "run")  # what `kgrad report` shows
+    assert json.loads(json.dumps((proven.trials, proven.dry_runs))) == [list(again.trials), list(again.dry_runs)]
+    assert again.trials[0]["verdict"] in kgrad.render(again)
+    (tmp_path / "run" / "proofs.json").write_text("{}")
+    with pytest.raises(DamagedRunError, match=r"proofs\.json should hold"):
+        kgrad.examine(tmp_path / "run")
+
+
+def test_a_folder_that_takes_no_file_costs_no_proof(tmp_path, caplog):
+    log = replace(deep(), path=str(tmp_path / "file" / "run"))
+    (tmp_path / "file").write_text("in the way")
+    whole = replace(kgrad.examine(deep()), log=log, prescriptions=(rate(0.5),))
+    proven = prove(whole, sequential(), X, CLASSES, steps=2, seeds=1, progress=False)
+    assert len(proven.trials) == 1
+    assert "could not keep what was tried" in caplog.text

@@ -1,0 +1,55 @@
+"""The learning-rate-schedule knob: a rate that begins small, or that falls once the loss stands."""
+
+from kgrad.diagnosis.finding import Finding
+from kgrad.log.run_log import RunLog
+from kgrad.prescription.code import inner_optimizer, optimizer_code
+from kgrad.prescription.prescription import Prescription
+
+
+def prescribe_decay(log: RunLog, finding: Finding) -> Prescription | None:
+    """A rate that is halved whenever the loss stops falling: large steps first, small ones to settle."""
+    epochs = (log.info.get("fit") or {}).get("epochs") or 10
+    patience = max(2, epochs // 10)
+    return Prescription(
+        knob="learning_rate_schedule",
+        target=("fit",),
+        before="one learning rate for the whole run",
+        after=f"halved after {patience} epochs without progress",
+        why="Steps that swing around the valley settle once they are smaller.",
+        code=(
+            "callbacks=[keras.callbacks.ReduceLROnPlateau("
+            f'monitor="loss", factor=0.5, patience={patience}, min_lr=1e-6)]'
+        ),
+        finding=finding.rule,
+        evidence=finding.evidence[:2],
+    )
+
+
+def prescribe_warm_up(log: RunLog, finding: Finding) -> Prescription | None:
+    """A rate that rises from zero over the first tenth of the run and falls along a cosine, where it was thrown early.
+
+    The first gradients are the largest and Adam's averages know least then (Goyal et al. 2017, section 2.2; Liu et
+    al. 2020, "On the Variance of the Adaptive Learning Rate"); Loshchilov & Hutter 2017 for the cosine.
+    """
+    fit = log.info.get("fit") or {}
+    present = inner_optimizer(log.info)["config"].get("learning_rate")
+    steps = int(fit.get("epochs") or 0) * int(fit.get("steps_per_epoch") or 0)
+    if finding.details.get("kind") != "overshoot" or not steps or not isinstance(present, (int, float)) or present <= 0:
+        return None
+    warm = max(steps // 10, 1)
+    return Prescription(
+        knob="learning_rate_schedule",
+        target=("optimizer",),
+        before=f"{present:.3g} from the first step on",
+        after=f"up to {present:.3g} over {warm} steps, then down along a cosine",
+        why="The first steps were the ones that threw the weights away; they begin small and grow.",
+        code=(
+            f"schedule = keras.optimizers.schedules.CosineDecay(0.0, {max(steps - warm, 1)}, "
+            f"warmup_target={present:.6g}, warmup_steps={warm})\n"
+            f"optimizer = {optimizer_code(log.info, learning_rate=float(present))}\n"
+            "optimizer.learning_rate = schedule\n"
+            "model.compile(optimizer=optimizer, loss=loss)"
+        ),
+        finding=finding.rule,
+        evidence=finding.evidence[:2],
+    )
