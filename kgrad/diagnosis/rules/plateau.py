@@ -29,6 +29,12 @@ NOT_LEARNED = Limit(
     "start: a network that learns no more than the means of the targets makes about this much.",
 )
 FALLS = Limit("fall of the loss over the last half", 0.02, "share", "as in slow-convergence, which says the rest.")
+STILL = Limit(
+    "fall of the loss over the last half of a run that stands for good",
+    0.005,
+    "share",
+    "what counts as none between windows, too; a run that falls by more, beyond its noise, may be about to leave.",
+)
 CONSTANT = Limit(
     "distance from the loss of a constant answer",
     0.05,
@@ -40,7 +46,7 @@ FEWEST = Limit("steps", 50, "steps", "fewer steps hold too few windows to tell a
 
 @rule(
     columns=("loss",),
-    limits=(SHARE, LASTING, LEAVES, NOT_LEARNED, FALLS, CONSTANT, FEWEST),
+    limits=(SHARE, LASTING, LEAVES, NOT_LEARNED, FALLS, STILL, CONSTANT, FEWEST),
     symptom_of=(
         *("nonfinite-gradient", "exploding-gradient", "vanishing-gradient", "dead-units", "saturated-activation"),
         *("output-loss-mismatch", "unscaled-inputs", "poor-initialization", "over-regularised", "disconnected-weights"),
@@ -79,6 +85,7 @@ def plateau(log: RunLog) -> Finding | None:
     if not end:
         return None
     share = float((curve.edges[end] - curve.edges[first]) / len(log))
+    stands = fall <= max(STILL.value, noise)
     begin, last = signals.span(log, curve.edges, first, end)
     level = float(np.nanmedian(curve.level[first:end]))
     leaves = float(np.max(curve.leaves[first:end]))
@@ -87,7 +94,7 @@ def plateau(log: RunLog) -> Finding | None:
     why = f"; its {len(linear)} hidden layers have no activation, so the whole is one linear map" if linear else ""
     return Finding(
         rule="plateau",
-        severity="high" if stuck else "info" if harm(log) == "info" and share < LASTING.value else "medium",
+        severity="high" if stuck and stands else "info" if harm(log) == "info" and share < LASTING.value else "medium",
         summary=f"The loss stood at {level:.3g} for {100 * share:.0f} % of the run (from step {begin}){after}{why}.",
         layers=linear,
         first_step=begin,

@@ -40,6 +40,12 @@ def test_a_descent_onto_the_constant_answer_does_not_hide_that_the_run_stands_th
     assert (said.severity, said.last_step) == ("high", 399)
 
 
+def test_a_run_that_begins_to_leave_is_less_grave():
+    """It falls by 1 % over the last half, far beyond its noise."""
+    leaving = then((2.3, 2.3, 200), (2.3, 2.25, 200)) + 0.01 * NOISE
+    assert outcome("plateau", deep(steps=400, loss=leaving)).finding.severity == "medium"
+
+
 def test_convergence_is_none():
     assert outcome("plateau", run(CONVERGED)).status == "clear"
 
