@@ -14,6 +14,7 @@ from kgrad.errors import KgradError
 from kgrad.log.proofs import read_proofs
 from kgrad.log.reader import read_run
 from kgrad.log.run_log import RunLog
+from kgrad.log.store import Store
 from kgrad.log.strict_json import strict
 from kgrad.prescription import Prescription, prescribe
 
@@ -77,11 +78,11 @@ class Examination:
         }
 
 
-def examine(run: RunLog | str | os.PathLike[str]) -> Examination:
+def examine(run: RunLog | str | os.PathLike[str] | Store) -> Examination:
     """Diagnoses a run and prescribes for it; what was tried of the prescriptions is taken from its folder.
 
     Args:
-        run: a run, or the folder that holds one.
+        run: a run, the folder that holds one, or the store it is written to.
 
     Raises:
         RunFolderError: the folder cannot be read.

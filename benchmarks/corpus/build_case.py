@@ -409,7 +409,10 @@ def make_data(p: dict, seed: int = 0):
         y = y + np.float32(p["y_shift"])
     x = x if x.dtype.kind == "i" and p["kind"] == "tokens" else x.astype(np.float32)
     nv = round(len(x) * p.get("val", 0.2)) if len(x) > 30 else 0
-    return (x[: len(x) - nv], y[: len(y) - nv], x[len(x) - nv :] if nv else x, y[len(y) - nv :] if nv else y)
+    train = np.arange(len(x) - nv)
+    if p.get("order") == "targets":  # as a table that was sorted by what is to be predicted
+        train = np.argsort(y[train].reshape(len(train), -1)[:, 0], kind="stable")
+    return x[train], y[train], x[len(x) - nv :] if nv else x, y[len(y) - nv :] if nv else y
 
 
 # ---------------------------------------------------------------------------- model

@@ -7,6 +7,7 @@ from kgrad import workflow
 from kgrad.diagnosis.finding import SEVERITIES, Finding
 from kgrad.diagnosis.rule import find_rule
 from kgrad.errors import CaptureError
+from kgrad.log.store import Store
 
 # A look waits until the run is this much longer, and until this many times its own cost has passed.
 _LONGER = 1.25
@@ -56,11 +57,11 @@ class Live:
         """Whether it is time for a look."""
         return steps >= self._due and time.monotonic() >= self._rest_until
 
-    def look(self, run: str, steps: int, planned: int | None) -> list[Sight]:
+    def look(self, run: str | Store, steps: int, planned: int | None) -> list[Sight]:
         """Diagnoses what is in the run folder, by the very code that judges a finished run.
 
         Args:
-            run: the run folder, with everything written to it.
+            run: the run folder or its store, with everything written to it.
             steps: steps made so far.
             planned: steps that the whole training is to have, `None` where that is not known.
 

@@ -5,6 +5,7 @@ import datetime
 import inspect
 import logging
 import os
+import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -24,8 +25,10 @@ from kgrad.capture.probing import Probing
 from kgrad.capture.progress import Progress
 from kgrad.capture.replicas import is_recording
 from kgrad.capture.topology import column_order, structure_of, units_last
+from kgrad.capture.training_data import facts_of_fit
 from kgrad.errors import CaptureError
 from kgrad.log import schema
+from kgrad.log.batch import BatchFacts
 from kgrad.log.run_log import RunLog
 from kgrad.log.store import claim_free
 from kgrad.log.writer import FLUSH_SECONDS, RunWriter
@@ -140,6 +143,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._writer: RunWriter | None = None
         self._read_by = 0.0
         self._recorded: tuple[Any, list[int]] = (None, [])
+        self._data: BatchFacts | None = None
         self._order: list[int] = []
         self._names: list[str] = []
         self._units_last = np.zeros(0, bool)
@@ -228,6 +232,8 @@ class GradientMonitor(keras.callbacks.Callback):
         self._attachment = attachment
         if self._writer is not None:
             self._writer.reopen()
+        else:
+            self._data = facts_of_fit(sys._getframe())
 
     def _begin_again(self) -> None:
         """The model was compiled anew between two epochs: the rest of the old tap is read, a new one put in."""
@@ -309,7 +315,7 @@ class GradientMonitor(keras.callbacks.Callback):
         params = self.params or {}
         batches = (params.get("epochs") or 0) * (params.get("steps") or 0)
         planned = batches // self._attachment.tap.batches_per_step if batches and self._attachment else None
-        for sight in self._live.look(self._writer.store.url, self._progress.steps, planned):
+        for sight in self._live.look(self._writer.store, self._progress.steps, planned):
             said = (
                 f"step {self._progress.steps}: {sight.finding.rule} ({sight.finding.severity}): {sight.finding.summary}"
             )
@@ -338,6 +344,8 @@ class GradientMonitor(keras.callbacks.Callback):
         store = claim_free(self.run or _default_run(self.model))
         self.run = store.url
         facts = describe(self.model, self.params or {})
+        if self._data is not None:
+            facts["data"] = self._data.to_dict()
         self._writer = RunWriter(store, structure, {**facts, "tags": self._tags, "monitor": self._settings()})
         return self._writer
 
@@ -380,7 +388,7 @@ class GradientMonitor(keras.callbacks.Callback):
         )
 
     def _conclude(self, writer: RunWriter) -> None:
-        self.examination = workflow.examine(workflow.read_run(writer.store.url))
+        self.examination = workflow.examine(workflow.read_run(writer.store))
         writer.write_diagnosis(self.examination.to_dict())
         place = None
         if self._report:

@@ -145,7 +145,7 @@ class GradientRecorder:
         self._collect(last=True)
         if self._writer is not None:
             self._writer.close(status, error)
-            self.examination = workflow.examine(self._writer.store.url)
+            self.examination = workflow.examine(self._writer.store)
             self._writer.write_diagnosis(self.examination.to_dict())
             self._writer = None
             self._groups.clear()

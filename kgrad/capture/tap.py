@@ -209,6 +209,7 @@ class Tap:
         if self._aggregated:
             summed = iter(self._aggregated[0])
             gradients = [None if gradient is None else statistics.dense(next(summed)) for gradient in gradients]
+        self._refuse_others(owners)
         stacks = self._rows.stacks if self._rows else Stacks(gradients, owners)
         if self.detailed:
             after = [tf.convert_to_tensor(variable) for variable in owners]
@@ -257,11 +258,13 @@ class Tap:
             self.variables = owners
             self._rows = Rows(owners, stacks, self._inner)
             self._ring = Ring(self._capacity, width)
-        elif [id(v) for v in owners] != [id(v) for v in self.variables or []]:
+        return self._ring
+
+    def _refuse_others(self, owners: list[Any]) -> None:
+        if self.variables is not None and [id(v) for v in owners] != [id(v) for v in self.variables]:
             raise CaptureError(
                 "the training step updates different variables from step to step, which kgrad cannot follow"
             )
-        return self._ring
 
 
 def tap_on(optimizer: keras.optimizers.Optimizer) -> Tap | None:

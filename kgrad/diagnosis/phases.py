@@ -118,7 +118,10 @@ def _loss_names(log: RunLog, edges: NDArray[np.int64]) -> NDArray[np.str_]:
         if not (curve.level < 0).any():
             names[curve.level <= 0.02 * abs(curve.start)] = "converged"
     for first, end in _stretches(stands):
-        if not stuck and not signals.stands(log["loss"][edges[first] : edges[end]], _LEAVES):
+        begin, after = int(edges[first]), int(edges[end])
+        if not stuck and not (
+            signals.stands(log["loss"][begin:after], _LEAVES) and signals.waits(log["loss"], begin, after)
+        ):
             continue
         names[first:end] = "plateau"
         if _curves_down(log, int(log.steps[edges[first]]), int(log.steps[edges[end] - 1])):

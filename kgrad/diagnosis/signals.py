@@ -60,11 +60,11 @@ class LossCurve:
 
     @property
     def best(self) -> float:
-        """The lowest mean of three windows in a row; of one window alone, chance would find one too low."""
+        """The lowest mean over a tenth of the run, three windows at least: one alone is too low by chance."""
         known = self.level[np.isfinite(self.level)]
         if not len(known):
             return float("nan")
-        width = min(3, len(known))
+        width = min(max(3, len(known) // 10), len(known))
         return float(np.convolve(known, np.full(width, 1 / width), mode="valid").min())
 
 
@@ -297,6 +297,30 @@ def stands(losses: FloatArray, matters: float) -> bool:
     """
     lost, noise = fall(losses)
     return lost <= max(0.02, noise) and lost + noise <= matters
+
+
+def waits(losses: FloatArray, first: int, end: int) -> bool:
+    """Whether a stretch is slower than half of the pace at which the loss falls afterwards, to the lowest it gets.
+
+    A loss that falls as fast in a stretch as behind it does not stand there, even where noise hides the fall.
+
+    Args:
+        losses: one per step of the whole run, shape `(steps,)`.
+        first: position where the stretch begins.
+        end: position behind it.
+    """
+    half, rest = (end - first) // 2, losses[end:]
+    if half < 1 or not len(rest):
+        return True
+    before, after = losses[first : first + half], losses[end - half : end]
+    width = min(max(half // 2, SMALLEST_WINDOW), len(rest))
+    means = np.convolve(rest, np.full(width, 1 / width), mode="valid")
+    if not np.isfinite(before.mean() + after.mean()) or not np.isfinite(means).any():
+        return True
+    lowest = int(np.nanargmin(means))
+    steps = half / 2 + lowest + width / 2  # from the middle of the second half
+    inside, behind = (before.mean() - after.mean()) / (end - first - half), (after.mean() - means[lowest]) / steps
+    return bool(inside < behind / 2)
 
 
 def fall(losses: FloatArray) -> tuple[float, float]:

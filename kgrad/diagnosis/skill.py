@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from kgrad.diagnosis import signals
-from kgrad.log.batch import times_log
+from kgrad.log.batch import WHOLE, times_log
 from kgrad.log.objective import Objective, objectives
 from kgrad.log.run_log import RunLog
 
@@ -30,19 +30,18 @@ def skill(log: RunLog) -> float | None:
     Args:
         log: a run with the column `loss`.
     """
-    constant, level = constant_answer(log), signals.loss_curve(log).level
-    known = level[np.isfinite(level)]
-    if not constant or not len(known):
+    constant, best = constant_answer(log), signals.loss_curve(log).best
+    if not constant or not math.isfinite(best):
         return None
     floor = math.fsum(each.weight * least_loss(each) for each in objectives(log))
-    return float((constant - known.min()) / (constant - floor)) if floor < _SOFTEST * constant else None
+    return float((constant - best) / (constant - floor)) if floor < _SOFTEST * constant else None
 
 
 def constant_answer(log: RunLog) -> float | None:
     """The loss of the best constant answer, over all outputs; `None` where one is not known, or rows are weighted."""
     outputs = objectives(log)
     known = [each.weight * part for each in outputs if (part := constant_loss(each))]
-    weighted = log.batch is not None and log.batch.weighted
+    weighted = any(each is not None and each.weighted for each in (log.batch, log.data))
     return math.fsum(known) if known and len(known) == len(outputs) and not weighted else None
 
 
@@ -111,7 +110,8 @@ def is_certain(log: RunLog) -> bool:
 def harm(log: RunLog) -> str:
     """How grave a flaw is by what was learned in spite of it: `"high"`, `"medium"` or `"info"`.
 
-    Half of a constant answer's loss is learned enough (`"info"`); under a tenth is nothing. Where the constant
+    Half of a constant answer's loss is learned enough (`"info"`); under a tenth is nothing, unless the run is shown to
+    have learned a little, which may be all that such data hold (`"medium"`). Where the constant
     answer is not known the progress of the loss takes its place, with three tenths for nothing, as in `plateau`, and
     `"high"` only where the loss never fell beyond its noise. Before a fifth of the planned steps (and 50 of them)
     nothing learned is `"medium"` only: it may yet come.
@@ -120,8 +120,23 @@ def harm(log: RunLog) -> str:
     if reached is None:
         nothing, little = curve.progress < 0.3 and not _fell(curve), curve.progress < 0.5
     else:
-        nothing, little = reached < 0.1, reached < 0.5
+        nothing, little = reached < 0.1 and not _beats_constant(log), reached < 0.5
     return "high" if nothing and not _is_early(log) else "medium" if little else "info"
+
+
+def _beats_constant(log: RunLog) -> bool:
+    """Whether the last half of the run lies under a constant answer by more than noise and by 2 % of it.
+
+    The mean of its losses is compared, since the median of skewed losses lies under any mean. A constant answer that
+    is known from one batch is not known to a few percent: there the loss must also be seen to fall.
+    """
+    constant, late = constant_answer(log), log["loss"][len(log) // 2 :]
+    if not constant or len(late) < 2 or not np.isfinite(late).all():
+        return False
+    if (log.data is None or log.data.source != WHOLE) and not _fell(signals.loss_curve(log)):
+        return False
+    error = float(late.std()) / math.sqrt(len(late))
+    return constant - float(late.mean()) > max(_ERRORS * error, 0.02 * constant)
 
 
 def _fell(curve: signals.LossCurve) -> bool:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# The source of facts that hold for all that was trained on, and not for one batch.
+WHOLE = "training arrays"
 # More distinct values than this are not counted: no set of classes is that large in one small batch.
 _MOST_DISTINCT = 1000
 
@@ -168,11 +170,11 @@ def _label_entropy(values: NDArray[np.float64], sums_one: bool) -> float | None:
 
 @dataclass(frozen=True)
 class BatchFacts:
-    """The reference batch of a run.
+    """The reference batch of a run, or all its data.
 
     Attributes:
-        source: `"first training batch"` or `"given"`.
-        rows: how many rows were looked at.
+        source: `"first training batch"`, `"given"`, or `WHOLE` for all rows (or, of very many, evenly spaced ones).
+        rows: how many rows were looked at, or of `WHOLE` how many there are.
         inputs: one entry per input tensor.
         targets: one entry per target tensor; empty where the training has none.
         weighted: whether the rows count differently, by `sample_weight` or `class_weight`, or by other than 1.

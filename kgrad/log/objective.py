@@ -92,7 +92,7 @@ class Objective:
 
 def objectives(log: RunLog) -> tuple[Objective, ...]:
     """Every output of the run's model with its loss and targets; empty where the outputs cannot be told."""
-    targets = log.batch.targets if log.batch else ()
+    targets = log.data.targets if log.data else ()
     losses, weights = _by_output(log.info.get("loss")), _by_output(log.info.get("loss_weights"))
     found = _outputs(log.structure, set(losses), max(len(targets), len(losses)))
     half = "float16" in str(log.info.get("dtype_policy"))

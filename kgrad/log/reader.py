@@ -19,14 +19,14 @@ from kgrad.log.store import Store
 from kgrad.log.structure import Structure
 
 
-def read_run(path: str | os.PathLike[str], columns: Collection[str] | None = None) -> RunLog:
+def read_run(path: str | os.PathLike[str] | Store, columns: Collection[str] | None = None) -> RunLog:
     """The run in the given folder.
 
     A run whose process was killed has the status `"interrupted"`, one that still trains on this
     machine `"running"`; both open.
 
     Args:
-        path: a run folder: a local path or any fsspec URL.
+        path: a run folder: a local path, any fsspec URL, or the store that a run is written to.
         columns: the columns to read, all by default. With some given, nothing else is decoded and the tables
             beside the steps are left alone: what looking at many runs needs.
 
@@ -35,7 +35,7 @@ def read_run(path: str | os.PathLike[str], columns: Collection[str] | None = Non
         NewerSchemaError: a newer kgrad wrote it.
         DamagedRunError: it is there but cannot be understood.
     """
-    store = Store(path)
+    store = path if isinstance(path, Store) else Store(path)
     info = _read_info(store)
     try:
         structure = Structure.from_dict(info["model"])

@@ -80,6 +80,12 @@ class RunLog:
         facts = self.info.get("batch")
         return BatchFacts.from_dict(facts) if facts else None
 
+    @property
+    def data(self) -> BatchFacts | None:
+        """What all training data looked like where they were arrays, else `batch`."""
+        facts = self.info.get("data")
+        return BatchFacts.from_dict(facts) if facts else self.batch
+
     def table(self, name: str) -> Mapping[str, NDArray[Any]]:
         """A table of `tables`.
 

@@ -11,7 +11,7 @@ def prescribe_finite_rows(log: RunLog, finding: Finding) -> Prescription | None:
 
     A sum over a batch with one NaN in it is NaN, and so is every weight after the update (IEEE 754).
     """
-    facts = log.batch
+    facts = log.data
     if facts is None:
         return None
     lost = {name: sum(t.nonfinite for t in each) for name, each in (("x", facts.inputs), ("y", facts.targets))}
@@ -23,7 +23,7 @@ def prescribe_finite_rows(log: RunLog, finding: Finding) -> Prescription | None:
     return Prescription(
         knob="data_cleaning",
         target=tuple(dirty),
-        before=f"numbers that are not finite in a batch of {facts.rows} rows: {counts}",
+        before=f"numbers that are not finite in {facts.rows} rows: {counts}",
         after="rows whose numbers are all finite",
         why="One NaN in a batch makes the loss NaN, and the next update every weight.",
         code=f"import numpy as np\nsound = {checks}\nx, y = x[sound], y[sound]",

@@ -172,7 +172,7 @@ def _rate(log: RunLog, fix: Mapping[str, Any]) -> float | None:
 
 
 def _inputs(log: RunLog) -> tuple[TensorFacts, ...]:
-    return log.batch.inputs if log.batch else ()
+    return log.data.inputs if log.data else ()
 
 
 def _are_pixels(facts: TensorFacts) -> bool:

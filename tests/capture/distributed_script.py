@@ -26,7 +26,7 @@ elif kind == "worker":
 tf.config.experimental.enable_op_determinism()
 
 generator = np.random.default_rng(0)
-x = generator.normal(size=(64, 12)).astype("float32")
+x = generator.integers(0, 9, (64, 12)).astype("int32")  # every batch holds repeated tokens, on both replicas
 y = generator.integers(0, 3, 64)
 data = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
 options = tf.data.Options()
@@ -43,7 +43,8 @@ class OwnLogs(keras.Sequential):
 def build():
     keras.utils.set_random_seed(0)
     kind_of_model = OwnLogs if kind == "worker" else keras.Sequential
-    model = kind_of_model([keras.Input((12,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dense(3)])
+    hidden = [keras.layers.Embedding(9, 4), keras.layers.Flatten(), keras.layers.Dense(8, activation="relu")]
+    model = kind_of_model([keras.Input((12,), dtype="int32"), *hidden, keras.layers.Dense(3)])
     model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model
 

@@ -1,5 +1,7 @@
 """Layers, losses and data of every kind: the log equals a hand-written loop, the weights are those without kgrad."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -208,9 +210,68 @@ def test_checkpoints_and_backups_go_on(tmp_path):
     assert keras.models.load_model(tmp_path / "best.keras").count_params() == model.count_params()
 
 
-def test_a_thousand_variables(tmp_path):
-    def build():
-        return sequential((6, 4), layers.Flatten(), *(layers.Dense(4) for _ in range(500)))
+class Steps(layers.Layer):
+    """Ten small steps from its input, each with a kernel and a bias of its own."""
 
-    _, log = train_watched(build, (SEQUENCES, LABELS), tmp_path / "run", epochs=1)
-    assert log["gradient_norm"].shape == (3, 1002)
+    def build(self, shape):
+        normal = functools.partial(keras.initializers.RandomNormal, stddev=0.05)
+        self.kernels = [self.add_weight(shape=(4, 4), initializer=normal(), name=f"kernel_{i}") for i in range(10)]
+        self.biases = [self.add_weight(shape=(4,), initializer="zeros", name=f"bias_{i}") for i in range(10)]
+
+    def call(self, x):
+        for kernel, bias in zip(self.kernels, self.biases, strict=True):
+            x = x + keras.ops.tanh(keras.ops.matmul(x, kernel) + bias)
+        return x
+
+
+def test_a_thousand_variables(tmp_path):
+    """Each with a gradient worth comparing, since every step is added to what came before."""
+
+    def build():
+        model = keras.Sequential([keras.Input((4,)), *(Steps() for _ in range(50))])
+        model.compile("sgd", "mse")
+        return model
+
+    data = SEQUENCES[:32, 0], SEQUENCES[:32, 1]
+    settings = {"probe": False, "details_every": 1}
+    watched, log = train_watched(build, data, tmp_path / "run", monitor=settings, epochs=1)
+    assert log["gradient_norm"].shape == (2, 1000)
+    assert (log["gradient_norm"] > 0).all()
+    assert_agrees(log, train_by_hand(build, batches(*data, epochs=1)))
+    assert same_weights(watched, train_plain(build, data, epochs=1))
+
+
+class Part(keras.Model):
+    """Trains a part of itself in a step of its own, and is never built as a whole."""
+
+    def __init__(self):
+        super().__init__()
+        self.part = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+
+    def gradients(self, x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(self.part(x) ** 2)
+        return loss, tape.gradient(loss, self.part.trainable_weights)
+
+    def train_step(self, data):
+        loss, gradients = self.gradients(data)
+        self.optimizer.apply_gradients(zip(gradients, self.part.trainable_weights, strict=True))
+        return {"loss": loss}
+
+
+def test_a_model_that_is_never_built_is_recorded(tmp_path):
+    def build():
+        model = Part()
+        model.compile(keras.optimizers.SGD(0.1))
+        return model
+
+    data = tf.data.Dataset.from_tensor_slices(SEQUENCES[:, 0]).batch(8)
+    watched, log = train_watched(build, data, tmp_path / "run")
+    assert len(log) == 10
+    assert same_weights(watched, train_plain(build, data))
+    keras.utils.set_random_seed(0)
+    by_hand = build()
+    for step, x in enumerate(list(data) * 2):
+        _, gradients = by_hand.gradients(x)
+        np.testing.assert_allclose(log["gradient_norm"][step], [np.linalg.norm(g) for g in gradients], rtol=1e-4)
+        by_hand.optimizer.apply(gradients, by_hand.part.trainable_weights)

@@ -51,6 +51,20 @@ def test_any_url_takes_a_run(url, vectors, tmp_path):
     np.testing.assert_array_equal(logs[0]["gradient_norm"], logs[1]["gradient_norm"])
 
 
+def test_a_program_that_changes_its_folder_keeps_its_run(vectors, tmp_path, monkeypatch):
+    class Leaves(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            os.chdir(tmp_path / "elsewhere")
+
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    watch = monitor("run", strict=True)
+    build().fit(*vectors, batch_size=16, epochs=2, verbose=0, callbacks=[Leaves(), watch])
+    log = kgrad.read_run(tmp_path / "run")
+    assert (log.status, len(log)) == ("finished", 8)
+    assert (tmp_path / "run" / "diagnosis.json").exists()
+
+
 def test_a_url_of_an_unknown_kind_stops_nothing(vectors, caplog):
     fit(vectors, monitor("nosuch://place/run"))
     assert "cannot open 'nosuch://place/run'" in caplog.text

@@ -117,6 +117,16 @@ def test_a_small_gradient_that_is_no_trouble_is_at_most_a_note(decades, size, se
     assert not [finding.rule for finding in findings if SEVERITIES.index(finding.severity) > 0]
 
 
+@pytest.mark.parametrize("name", sorted(set(RUNS) - {"short"}))  # 40 steps, which leave 10
+def test_one_step_in_four(name):
+    """As `GradientMonitor(every=4)` records it: the same cause, as grave."""
+    log, cause = RUNS[name]
+    found = [f for f in diagnose(log.only(steps=slice(None, None, 4))).findings if f.severity != "info"]
+    whole = [f for f in diagnose(log).findings if f.severity != "info"]
+    assert [each.rule for each in found[:1]] == ([cause] if cause else [])
+    assert [each.severity for each in found[:1]] == [each.severity for each in whole[:1]]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "sigmoid"])
 def test_real_trainings(activation, tmp_path):

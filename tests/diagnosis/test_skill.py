@@ -124,3 +124,40 @@ def test_nobody_knows_how_far_a_loss_of_ones_own_can_fall(offset):
     assert harm(falling) != "high"
     assert not [each for each in diagnose(falling).findings if each.severity != "info"]
     assert harm(deep(loss=np.full(200, 2.3) + noise + offset)) == "high"
+
+
+def little(share, whole=True, noise=0.02, steps=200):
+    """A run that falls to a few percent under the constant answer of two equal classes, and stays."""
+    targets = np.repeat([0.0, 1.0], 500)
+    curve = np.log(2) * (1 - share * np.minimum(np.arange(steps) / 60, 1))
+    log = case(np.ones((1000, 2)), targets=targets, loss="binary_crossentropy", units=1)
+    log = replace(log, columns=deep(steps=steps).columns, steps=deep(steps=steps).steps)
+    losses = curve + noise * np.random.default_rng(1).normal(size=steps)
+    facts = BatchFacts.of("training arrays", {"": np.ones((1000, 2))}, {"": targets}).to_dict()
+    info = {**log.info, "data": facts} if whole else log.info
+    return replace(log, info=info, columns={**log.columns, "loss": losses})
+
+
+def test_the_few_percent_that_there_are_to_learn_are_no_grave_harm():
+    """As in click rates and prices: nobody knows that there is more."""
+    assert harm(little(0.05)) == "medium"
+    assert not [each for each in diagnose(little(0.05)).findings if each.rule == "plateau"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, -0.05])
+def test_what_stands_at_the_constant_answer_is_stuck(share):
+    assert harm(little(share)) == "high"
+    assert "plateau" in [each.rule for each in diagnose(little(share)).findings]
+
+
+def test_noise_is_no_learning():
+    assert harm(little(0.03, noise=0.05)) == "high"
+
+
+def test_all_data_count_before_the_first_batch():
+    """The first batch of sorted targets hardly varies: what is learned of the whole is not measured against it."""
+    targets = np.linspace(-3, 3, 400)[:, None]
+    log = case(np.ones((32, 2)), targets=targets[:32], loss="mse", units=1, curve=np.full(100, 0.6))
+    assert skill(log) < 0
+    facts = BatchFacts.of("training arrays", {"": np.ones((400, 2))}, {"": targets}).to_dict()
+    assert skill(replace(log, info={**log.info, "data": facts})) == pytest.approx(0.8, abs=0.05)

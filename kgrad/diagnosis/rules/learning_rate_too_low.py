@@ -58,15 +58,17 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
 
     Measured: the update of the median kernel relative to its size, per step and summed over the run. The learning
     rate is too low where little was learned, the weights went less than half their size, the median step is under the
-    usual one, and a learning rate under 1 would make up for it. A loss that fell some way and then stood for the last
+    usual one, and a learning rate under 1 would make up for it. Where one kernel moves at the usual pace already it is
+    the gradient that is too small for the others, not the rate. A loss that fell some way and then stood for the last
     half of the run has been stopped by something else, for small steps never stop it. And whether the learning rate
     itself was all but zero for most of the run (`idle`).
 
     Blind spot: under SGD a small gradient has the same sign as a small learning rate; where another rule explains the
     small gradient, this finding is its symptom.
     """
-    if len(log) < FEWEST.value:
-        raise NotApplicable(f"{len(log)} steps are too few to blame their size; {FEWEST.value:.0f} are needed")
+    steps = int(log.steps[-1] - log.steps[0]) + 1  # also those that were not recorded
+    if steps < FEWEST.value:
+        raise NotApplicable(f"{steps} steps are too few to blame their size; {FEWEST.value:.0f} are needed")
     idle = _idle(log)
     if idle is not None:
         return idle
@@ -74,9 +76,10 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
     if not columns:
         raise NotApplicable("the model has no trainable kernel")
     reached, path = learned(log), signals.path(log)
-    ratio = float(np.nanmedian(np.nan_to_num(signals.update_ratio(log, columns))))
+    ratios = np.nan_to_num(signals.update_ratio(log, columns))
+    ratio, fastest = float(np.median(ratios)), float(np.median(ratios, axis=0).max())
     rate = float(np.nanmedian(log["learning_rate"]))
-    if reached >= NOT_LEARNED.value or path >= PATH.value or not 0 < ratio < RATIO.value or rate <= 0:
+    if reached >= NOT_LEARNED.value or path >= PATH.value or not ratio > 0 or fastest >= RATIO.value or rate <= 0:
         return None
     fall, noise = signals.late_fall(log)
     if reached >= SOME.value and fall <= max(FALLS.value, noise):
@@ -88,13 +91,14 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
         rule="learning-rate-too-low",
         severity=("high" if reached < 0.1 else "medium") if is_certain(log) else "info",
         summary=(
-            f"A step moves the weights by {power(ratio)} of their size, and all {len(log)} steps together by "
+            f"A step moves the weights by {power(ratio)} of their size, and all {steps} steps together by "
             f"{path:.2g}: the learning rate of {rate:.3g} is too low."
         ),
         first_step=int(log.steps[0]),
         last_step=int(log.steps[-1]),
         evidence=(
-            Evidence("update ratio of the median kernel", ratio, "1", RATIO.value),
+            Evidence("update ratio of the median kernel", ratio, "1"),
+            Evidence("update ratio of the fastest kernel", fastest, "1", RATIO.value),
             Evidence(PATH.name, path, PATH.unit, PATH.value),
             Evidence("learned", reached, "share", NOT_LEARNED.value),
         ),

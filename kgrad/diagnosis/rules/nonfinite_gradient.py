@@ -97,19 +97,19 @@ _SAID = {
 
 
 def _origin(log: RunLog, first: int) -> str:
-    """A key of `_SAID`: what the reference batch holds, else which half of the first broken step was broken."""
-    if log.batch is not None and any(facts.nonfinite for facts in log.batch.inputs):
+    """A key of `_SAID`: what the data hold, else which half of the first broken step was broken."""
+    if log.data is not None and any(facts.nonfinite for facts in log.data.inputs):
         return "inputs"
-    if log.batch is not None and any(facts.nonfinite for facts in log.batch.targets):
+    if log.data is not None and any(facts.nonfinite for facts in log.data.targets):
         return "targets"
     return {None: "unknown", True: "backward", False: "forward"}[_loss_finite(log, first)]
 
 
 def _of_the_data(log: RunLog) -> tuple[Evidence, ...]:
-    """How many numbers of the reference batch are not finite, where there are any."""
-    tensors = (*log.batch.inputs, *log.batch.targets) if log.batch else ()
+    """How many numbers of the data are not finite, where there are any."""
+    tensors = (*log.data.inputs, *log.data.targets) if log.data else ()
     lost = sum(facts.nonfinite for facts in tensors)
-    return (Evidence("numbers of the reference batch that are not finite", float(lost), "1"),) if lost else ()
+    return (Evidence("numbers of the data that are not finite", float(lost), "1"),) if lost else ()
 
 
 def _loss_finite(log: RunLog, first: int) -> bool | None:

@@ -52,10 +52,11 @@ def plateau(log: RunLog) -> Finding | None:
     """The loss stands still where it should not: far above what the run reaches later, or near where it began.
 
     Measured: medians of the loss in windows. A window is flat where the loss a tenth of the run before and after
-    differs by less than its noise. A flat stretch is a plateau where the loss falls a good deal afterwards, or where
-    little was learned in a run that does not fall any more; so is the end of a run at the loss of a constant answer.
-    A flat stretch after the loss has fallen, with nothing better to come, is convergence. Where the hidden layers have
-    no activation the finding says so: such a model stops at what a linear one can do, however deep it is.
+    differs by less than its noise. A flat stretch is a plateau where the loss falls a good deal afterwards, twice as
+    fast at least, or where little was learned in a run that does not fall any more; so is the end of a run at the loss
+    of a constant answer. A flat stretch after the loss has fallen, with nothing better to come, is convergence. Where
+    the hidden layers have no activation the finding says so: such a model stops at what a linear one can do, however
+    deep it is.
 
     Blind spot: a run that was stopped on a plateau after good progress looks converged, since nobody knows what
     would have come; whether it was a saddle takes the curvature to tell.
@@ -71,11 +72,13 @@ def plateau(log: RunLog) -> Finding | None:
     if constant:
         near = np.abs(curve.level - constant) < CONSTANT.value * constant
         ignores = np.logical_and.accumulate(near[::-1])[::-1]  # to the end
-    stands = curve.flat & ((curve.leaves > LEAVES.value) & ~curve.learned | stuck) | ignores & stuck
-    first, end = signals.longest_run(stands, gap=1)
-    share = float((curve.edges[end] - curve.edges[first]) / len(log)) if end else 0.0
-    if share < SHARE.value or not signals.stands(log["loss"][curve.edges[first] : curve.edges[end]], LEAVES.value):
+    still = curve.flat & ((curve.leaves > LEAVES.value) & ~curve.learned | stuck)
+    # A stretch that begins while the loss comes down to a constant answer is judged from where it is there.
+    stretches = [signals.longest_run(mask, gap=1) for mask in (still | ignores & stuck, ignores & stuck)]
+    first, end = next((each for each in stretches if _is_plateau(log, curve, *each, stuck)), (0, 0))
+    if not end:
         return None
+    share = float((curve.edges[end] - curve.edges[first]) / len(log))
     begin, last = signals.span(log, curve.edges, first, end)
     level = float(np.nanmedian(curve.level[first:end]))
     leaves = float(np.max(curve.leaves[first:end]))
@@ -97,3 +100,10 @@ def plateau(log: RunLog) -> Finding | None:
         confidence=0.9 if leaves > LEAVES.value else 0.75,
         details={"level": level, "share": share, **({"kind": "linear"} if linear else {})},
     )
+
+
+def _is_plateau(log: RunLog, curve: signals.LossCurve, first: int, end: int, stuck: bool) -> bool:
+    begin, after = int(curve.edges[first]), int(curve.edges[end])
+    if (after - begin) / len(log) < SHARE.value or not signals.stands(log["loss"][begin:after], LEAVES.value):
+        return False
+    return stuck or signals.waits(log["loss"], begin, after)

@@ -139,10 +139,10 @@ def _faded_or_grown(log: RunLog, deviation: dict[str, float]) -> Finding | None:
     largest = max(deviation, key=lambda name: signal[name])
     smallest = min(deviation, key=lambda name: signal[name])
     if signal[largest] >= math.log10(LARGE.value) and any(value > 0 for value in deviation.values()):
-        kind, factor, limit, verb = "too-large", 10 ** min(signal[largest], _MOST), LARGE, "large: signals grow"
+        kind, factor, limit, size, verb = "too-large", 10 ** min(signal[largest], _MOST), LARGE, "large", "grow"
         names = tuple(name for name, value in deviation.items() if value > 0)
     elif signal[smallest] <= -math.log10(SMALL.value) and any(value < 0 for value in deviation.values()):
-        kind, factor, limit, verb = "too-small", 10 ** min(-signal[smallest], _MOST), SMALL, "small: signals fade"
+        kind, factor, limit, size, verb = "too-small", 10 ** min(-signal[smallest], _MOST), SMALL, "small", "fade"
         names = tuple(name for name, value in deviation.items() if value < 0)
     else:
         return None
@@ -153,8 +153,8 @@ def _faded_or_grown(log: RunLog, deviation: dict[str, float]) -> Finding | None:
         log,
         names,
         kind,
-        f"The initial weights of {len(names)} layers are up to {power(worst)} times too {verb} by a factor of "
-        f"{power(factor)} on their way.",
+        f"The initial weights of {len(names)} layers are up to {power(worst)} times too {size} for the fan-in of each; "
+        f"through all of them in a row signals {verb} by a factor of {power(factor)} against sound weights.",
         (Evidence(limit.name, factor, "1", limit.value), Evidence("worst single layer", worst, "1")),
         0.9,
         {"factor": factor},
@@ -184,7 +184,7 @@ def _passed(structure: Structure, layer: Layer, signal: float) -> float:
 
 
 def _input_scale(log: RunLog) -> float:
-    inputs = log.batch.inputs if log.batch else ()
+    inputs = log.data.inputs if log.data else ()
     scales = [max(f.feature_std_maximum or 0.0, f.feature_mean_maximum or 0.0) for f in inputs]
     largest = max(scales, default=1.0)
     return math.log10(largest) if largest >= SCALES.value or 0 < largest <= 1 / SCALES.value else 0.0

@@ -23,7 +23,7 @@ SHARE = Limit("share of the run", 0.5, "share", "as in dead-units: half the run 
 @rule(
     columns=("loss",),
     limits=(SATURATED, SHARE),
-    symptom_of=("unscaled-inputs", "poor-initialization", "exploding-gradient"),
+    symptom_of=("unscaled-inputs", "poor-initialization", "exploding-gradient", "learning-rate-too-high:overshoot"),
 )
 def saturated_activation(log: RunLog) -> Finding | None:
     """Most values of a hidden tanh or sigmoid layer lie at its flat ends, where the gradient hardly passes.

@@ -70,9 +70,9 @@ def unscaled_inputs(log: RunLog) -> Finding | None:
     Blind spot: an operation that is no layer (`x / 255`) hides what follows the input, and the rule is then silent;
     one batch may not show the whole range.
     """
-    if log.batch is None:
+    if log.data is None:
         raise NotApplicable("the run holds no facts of a batch")
-    found = next(_inputs(log.structure, log.batch), None) or _targets(log)
+    found = next(_inputs(log.structure, log.data), None) or _targets(log)
     if found is None:
         return None
     kind, text, layers, fix, evidence = found

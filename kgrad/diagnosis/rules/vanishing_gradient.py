@@ -5,7 +5,7 @@ import numpy as np
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding, power
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
-from kgrad.diagnosis.skill import harm, is_certain
+from kgrad.diagnosis.skill import harm, is_certain, learned
 from kgrad.log.run_log import RunLog
 
 DECADES = Limit(
@@ -69,7 +69,7 @@ def vanishing_gradient(log: RunLog) -> Finding | None:
     ratio, progress = _starvation(log, columns), _progress(log)
     stuck = progress is None or harm(log) == "high"
     # A small fall that may be all there is is no excuse here: the gradients themselves show what holds it back.
-    little = progress is not None and not is_certain(log) and progress < NOT_LEARNED.value
+    little = progress is not None and progress < NOT_LEARNED.value and (not is_certain(log) or learned(log) < 0.1)
     harmed = (ratio is not None and ratio < STARVED.value) or (progress is not None and (stuck or little))
     names = [log.structure.variables[column].layer for column in columns]
     starved = tuple(dict.fromkeys(names[: _starved_count(decades, len(names))]))

@@ -35,6 +35,30 @@ def test_thrown_and_recovered_is_less_grave():
     assert outcome(RULE, thrown(end=0.1)).finding.severity == "medium"
 
 
+def test_a_bounded_loss_shows_it_by_what_is_not_learned():
+    """A sigmoid under a squared error cannot rise far above a constant answer."""
+    finding = outcome(RULE, thrown(peak=3.0, end=3.0)).finding
+    assert (finding.severity, finding.details["kind"]) == ("high", "overshoot")
+    assert "nothing was learned" in finding.summary
+    assert outcome(RULE, thrown(ratio=0.4, peak=3.0, end=3.0)).status == "clear"
+
+
+def test_a_start_a_few_times_off_does_not_hide_steps_that_replace_the_weights():
+    log = thrown(peak=60.0, end=60.0)
+    far = replace(log, columns={**log.columns, "loss": np.concatenate([[15.0], log["loss"][1:]])})
+    head = replace(log.structure.layers[-1], activation="softmax", units=10)  # a constant answer gets log(10)
+    model = replace(log.structure, layers=(*log.structure.layers[:-1], head))
+    known = replace(far, structure=model, info={**log.info, "loss": "sparse_categorical_crossentropy"})
+    assert outcome(RULE, known).finding.details["kind"] == "overshoot"
+
+
+def test_one_kernel_that_is_replaced_is_not_the_whole_model():
+    log = thrown(ratio=0.01, peak=2.3, end=2.3)
+    update = log["update_norm"].copy()
+    update[:3, 0] = 20.0
+    assert outcome(RULE, replace(log, columns={**log.columns, "update_norm": update})).status == "clear"
+
+
 def test_large_steps_that_do_no_harm_are_none():
     assert outcome(RULE, thrown(peak=2.3, end=0.1)).status == "clear"
 

@@ -33,6 +33,12 @@ def test_small_steps_that_lead_far_are_none():
     assert outcome(RULE, creeping(ratio=5e-4, steps=2000)).status == "clear"
 
 
+def test_a_rate_at_which_one_layer_moves_as_usual_is_not_to_blame():
+    uneven = 2.0 * np.geomspace(2e-5, 4e-3, 16) * np.ones((200, 16))
+    assert np.median(uneven) < 1e-3
+    assert outcome(RULE, creeping(update_norm=uneven)).status == "clear"
+
+
 def test_a_gradient_that_no_learning_rate_mends_is_none():
     assert outcome(RULE, creeping(ratio=1e-9, rate=0.01)).status == "clear"
     assert outcome(RULE, creeping(ratio=0.0)).status == "clear"

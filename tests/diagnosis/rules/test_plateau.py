@@ -31,12 +31,29 @@ def test_a_run_that_never_learns():
     assert outcome("plateau", run(NEVER)).finding.severity == "high"
 
 
+def test_a_descent_onto_the_constant_answer_does_not_hide_that_the_run_stands_there():
+    """Two classes: the loss comes down from a bump and stays at log 2."""
+    log = run(then((0.72, 0.85, 40), (0.85, 0.7, 80), (0.693, 0.693, 280)) - 0.75 * NOISE)
+    known = replace(log.structure.layers[-1], activation="sigmoid", units=1)
+    model = replace(log.structure, layers=(*log.structure.layers[:-1], known))
+    said = outcome("plateau", replace(log, structure=model, info={**log.info, "loss": "binary_crossentropy"})).finding
+    assert (said.severity, said.last_step) == ("high", 399)
+
+
 def test_convergence_is_none():
     assert outcome("plateau", run(CONVERGED)).status == "clear"
 
 
 def test_steady_progress_is_none():
     assert outcome("plateau", run(then((2.3, 0.2, 400)))).status == "clear"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_steady_progress_under_noise_that_hides_it_is_none(seed):
+    """No window falls by more than its noise, but what comes behind is no faster."""
+    noise = 0.1 * np.random.default_rng(seed).normal(size=200)
+    steady = np.concatenate([np.linspace(0.7, 0.55, 40), np.linspace(0.55, 0.38, 160)])
+    assert outcome("plateau", deep(steps=200, loss=steady + noise)).status == "clear"
 
 
 def test_a_slow_exponential_is_none():

@@ -1,0 +1,67 @@
+"""What the arrays that a fit was given look like as a whole: one batch of data in order shows a corner of them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import FrameType
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from kgrad.log.batch import WHOLE, BatchFacts
+
+# Facts of so many numbers are worked out in a tenth of a second; of larger arrays evenly spaced rows are taken.
+_MOST_NUMBERS = 1_000_000
+
+
+def facts_of_fit(frame: FrameType | None) -> BatchFacts | None:
+    """The facts of the rows that a running `Model.fit` trains on, `None` where they are no arrays.
+
+    Keras tells a callback nothing of the data; they stand in the frame of `fit`, the rows of `validation_split` already
+    cut off. Data sets and generators are left alone: reading them would change what the training gets.
+
+    Args:
+        frame: where the callback stands; `fit` is the innermost one of that name above it.
+    """
+    while frame is not None and frame.f_code.co_name != "fit":
+        frame = frame.f_back
+    if frame is None or "epoch_iterator" not in frame.f_locals:
+        return None
+    given = frame.f_locals
+    facts = facts_of_arrays(given.get("x"), given.get("y"), given.get("sample_weight"))
+    return replace(facts, weighted=True) if facts and given.get("class_weight") is not None else facts
+
+
+def facts_of_arrays(x: Any, y: Any = None, sample_weight: Any = None) -> BatchFacts | None:
+    """The facts of inputs, targets and weights as `Model.fit` takes them, `None` where one of them is no array."""
+    inputs, targets, weights = (_named(each) for each in (x, y, sample_weight))
+    if not inputs or targets is None:
+        return None
+    facts = BatchFacts.of(WHOLE, inputs, targets, weights)
+    return replace(facts, rows=int(keras.tree.flatten(x)[0].shape[0]))
+
+
+def _named(nested: Any) -> dict[str, NDArray[Any]] | None:
+    """Evenly spaced rows of each array by its name, `""` where there is only one; `None` where one is no array."""
+    if nested is None:
+        return {}
+    entries = nested if isinstance(nested, Mapping) else dict(enumerate(keras.tree.flatten(nested)))
+    if any(not _is_array(leaf) for leaf in entries.values()):
+        return None
+    alone = len(entries) == 1 and not isinstance(nested, Mapping)
+    return {"" if alone else str(name): _some_rows(leaf) for name, leaf in entries.items()}
+
+
+def _is_array(leaf: Any) -> bool:
+    known = isinstance(leaf, np.ndarray | tf.Tensor | tf.Variable) or hasattr(leaf, "to_numpy")  # as pandas has
+    return bool(known and len(leaf.shape) >= 1 and leaf.shape[0])
+
+
+def _some_rows(leaf: Any) -> NDArray[Any]:
+    values = np.asarray(leaf)
+    most = max(1, _MOST_NUMBERS // max(1, int(np.prod(values.shape[1:]))))
+    if len(values) <= most:
+        return values
+    return values[np.linspace(0, len(values) - 1, most).astype(np.int64)]
