@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Layer
-from kgrad.prescription.code import layers_code
+from kgrad.prescription.code import compiled_code, inner_optimizer, layers_code, number, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.feed_forward import is_feed_forward
 from kgrad.prescription.gains import initializer
@@ -19,6 +19,9 @@ _EXPLOSIVE = ("exponential",)
 _RELU_LIKE = ("relu", "relu6")
 _RECURRENT = ("SimpleRNN", "LSTM", "GRU")
 _UNBOUNDED = ("relu", "linear", "elu", "selu", "leaky_relu", "gelu", "silu", "softplus", "exponential")
+# Rate over (1 - momentum), which is how far a steady gradient moves the weights per step (Goh 2017): 0.01 with the
+# usual momentum of 0.9. Bengio 2012, section 3.1.1: 0.01 typically works for standard multi-layer networks.
+_USUAL_SPEED = 0.1
 # From so many dense layers on the sizes of signals drift enough for self-normalization to be worth it.
 _DEEP = 4
 # Above this chance that a whole layer of ReLU is dead before the first step, ReLU is not prescribed.
@@ -54,7 +57,8 @@ def prescribe_non_saturating(log: RunLog, finding: Finding) -> Prescription | No
     """ReLU (or ELU, see `rectifier`) with He initialization where hidden layers saturate.
 
     Source: Glorot, Bordes & Bengio 2011, "Deep Sparse Rectifier Neural Networks"; the slope of a
-    sigmoid is at most 1/4, so `n` layers of it shrink the gradient by `4^-n` at least, at unit weights.
+    sigmoid is at most 1/4, so `n` layers of it shrink the gradient by `4^-n` at least, at unit weights. A rate of plain
+    descent that such a gradient bore is too large for what rectifiers pass on: it comes down to the usual one.
     """
     hidden = _hidden(log, tuple(_LARGEST_SLOPE))
     if not hidden:
@@ -73,7 +77,18 @@ def prescribe_non_saturating(log: RunLog, finding: Finding) -> Prescription | No
         Effect(f"gradient that {len(hidden)} activations pass on, at most", slope ** len(hidden), 1.0, "1", _SLOPES)
         if slope < 1
         else None,
+        _calmer_rate(log),
     )
+
+
+def _calmer_rate(log: RunLog) -> float | None:
+    """The usual rate of plain descent where the present one is higher, momentum counted in; `None` for no change."""
+    optimizer = inner_optimizer(log.info)
+    rate, momentum = (optimizer["config"].get(name) or 0.0 for name in ("learning_rate", "momentum"))
+    if optimizer["class_name"] != "SGD" or not isinstance(rate, (int, float)):
+        return None
+    usual = _USUAL_SPEED * (1 - float(momentum))
+    return float(number(usual)) if rate > 1.01 * usual else None
 
 
 def prescribe_bounded_growth(log: RunLog, finding: Finding) -> Prescription | None:
@@ -185,17 +200,25 @@ def _swap(
     why: str,
     evidence: tuple[Evidence, ...],
     effect: Effect | None = None,
+    rate: float | None = None,
 ) -> Prescription:
     changes = {"activation": f'"{activation}"', "kernel_initializer": initializer(activation)}
+    lines = [layers_code((log.structure.layer(name), changes) for name in names)]
+    if rate is not None:
+        lines.append(compiled_code(optimizer_code(log.info, learning_rate=rate)))
     return Prescription(
         knob="activation",
         target=tuple(names),
         before=", ".join(_kinds(log, names)),
-        after=f"{activation} with {initializer(activation)}",
+        after=f"{activation} with {initializer(activation)}" + ("" if rate is None else f", learning rate {rate}"),
         why=why,
-        code=layers_code((log.structure.layer(name), changes) for name in names),
+        code="\n".join(lines),
         finding=finding.rule,
         evidence=evidence,
-        settings={"activation": activation, "kernel_initializer": initializer(activation)},
+        settings={
+            "activation": activation,
+            "kernel_initializer": initializer(activation),
+            **({} if rate is None else {"learning_rate": rate}),
+        },
         effect=effect,
     )

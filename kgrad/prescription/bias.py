@@ -1,8 +1,14 @@
-"""The bias knob: units that start asleep."""
+"""The initializer knob on units that start asleep: their biases, and weights that lie to one side of zero."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import layers_code
+from kgrad.prescription.effect import Effect
+from kgrad.prescription.gains import initializer
 from kgrad.prescription.prescription import Prescription
 
 # Dead at the very first step, before any update: then it is the start that killed them.
@@ -35,3 +41,54 @@ def prescribe_zero_bias(log: RunLog, finding: Finding) -> Prescription | None:
         ),
         settings={"bias_initializer": "zeros"},
     )
+
+
+def prescribe_centred_weights(log: RunLog, finding: Finding) -> Prescription | None:
+    """Weights around zero where units are dead from the first step and their weights lie to one side of it.
+
+    Inputs of one sign then drive all units of a layer the same way, and where that is down none is ever on. What keeps
+    variance through rectifiers takes weights that are symmetric about zero (He et al. 2015, section 2.2).
+    """
+    if "zero_fraction" not in log or not len(log) or log.steps[0] > 0:
+        return None
+    found = {}
+    for place, variable in enumerate(log.structure.variables):
+        lean = _lean(variable.initializer or {})
+        dead = float(log["zero_fraction"][0, place])
+        if variable.role == "kernel" and variable.layer in finding.layers and dead > _BORN_DEAD and lean >= 1:
+            found[variable.layer] = (dead, lean)
+    if not found:
+        return None
+    changes = {
+        name: {"kernel_initializer": initializer(log.structure.effective_activation(name) or "linear")}
+        for name in found
+    }
+    worst = max(lean for _, lean in found.values())
+    return Prescription(
+        knob="initializer",
+        target=tuple(found),
+        before="weights to one side of zero",
+        after=", ".join(dict.fromkeys(each["kernel_initializer"] for each in changes.values())),
+        why="These units are dead before the first update: their weights all have one sign, and so has what they get.",
+        code=layers_code((log.structure.layer(name), change) for name, change in changes.items()),
+        finding=finding.rule,
+        evidence=tuple(
+            Evidence(f"weights of {name} without gradient at the first step", dead, "share")
+            for name, (dead, _) in found.items()
+        ),
+        settings={"initializers": changes},
+        effect=Effect("mean of the weights over their spread", worst, 0.0, "1", "He et al. 2015, section 2.2")
+        if math.isfinite(worst)
+        else None,
+    )
+
+
+def _lean(initializer: Mapping[str, Any]) -> float:
+    """The mean of what the initializer draws over its standard deviation; infinite for one value."""
+    config = {key: value for key, value in (initializer.get("config") or {}).items() if isinstance(value, int | float)}
+    if initializer.get("class_name") == "RandomUniform":
+        low, high = config.get("minval", -0.05), config.get("maxval", 0.05)
+        mean, spread = abs(low + high) / 2, (high - low) / math.sqrt(12)
+    else:
+        mean, spread = abs(config.get("mean", 0.0)), config.get("stddev", 0.0)
+    return float(mean / spread) if spread > 0 else math.inf if mean > 0 else 0.0

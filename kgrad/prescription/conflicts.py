@@ -48,6 +48,8 @@ def _turned(prescription: Prescription) -> dict[tuple[str, str], Any]:
             found |= {(layer, argument): code for layer, given in value.items() for argument, code in given.items()}
         elif name in _ONE_THING:
             found["", _ONE_THING[name]] = (name, value)
+        elif name == "learning_rate":
+            found["optimizer", name] = value
         else:
             found |= {(target, name): value for target in prescription.target}
     return found

@@ -175,8 +175,9 @@ def _misfits(log: RunLog) -> list[_Misfit]:
 
 def _is(variable: Variable, code: str) -> bool:
     """Whether the initializer is the prescribed one already: its size is then that of its own rule for the fans."""
-    present = str((variable.initializer or {}).get("class_name", ""))
-    return "".join(part.capitalize() for part in code.strip('"').split("_")) == present
+    present = variable.initializer or {}
+    named = "".join(part.capitalize() for part in code.strip('"').split("_")) == present.get("class_name")
+    return named and (present.get("config") or {}).get("gain", 1.0) == 1.0
 
 
 def _named(variable: Variable) -> str:

@@ -16,7 +16,7 @@ from kgrad.prescription.activation import (
 )
 from kgrad.prescription.architecture import prescribe_fewer_layers, prescribe_gated_cell, prescribe_residual
 from kgrad.prescription.batch_size import prescribe_accumulation, prescribe_smaller_batch
-from kgrad.prescription.bias import prescribe_zero_bias
+from kgrad.prescription.bias import prescribe_centred_weights, prescribe_zero_bias
 from kgrad.prescription.clipping import prescribe_clipping, prescribe_global_clipping, prescribe_looser_clipping
 from kgrad.prescription.conflicts import with_conflicts
 from kgrad.prescription.data_cleaning import prescribe_finite_rows
@@ -89,7 +89,12 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     "nonfinite-gradient:inputs": _all(prescribe_finite_rows),
     "nonfinite-gradient:targets": _all(prescribe_finite_rows),
     "dead-units": _all(
-        prescribe_zero_bias, prescribe_gentler_rate, prescribe_awake, prescribe_leaky, prescribe_lower_rate
+        prescribe_zero_bias,
+        prescribe_centred_weights,
+        prescribe_gentler_rate,
+        prescribe_awake,
+        prescribe_leaky,
+        prescribe_lower_rate,
     ),
     "saturated-activation": _all(prescribe_initializer, prescribe_non_saturating, prescribe_normalization),
     "poor-initialization": _all(

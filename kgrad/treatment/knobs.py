@@ -61,6 +61,8 @@ def _several(plan: Plan, prescription: Prescription) -> None:
 def _activation(plan: Plan, prescription: Prescription) -> None:
     activation = _known_activation(prescription)
     kernel = prescription.settings.get("kernel_initializer")
+    if "learning_rate" in prescription.settings:
+        _learning_rate(plan, prescription)
     for path in prescription.target:
         place = plan.place(path, prescription)
         carrier = activation_place(place, plan.places)

@@ -234,3 +234,49 @@ def test_what_an_optimizer_is_changed_to_is_compiled():
     for each in prescribe(log, kgrad.diagnose(log)):
         if "optimizer = " in each.code:
             assert "model.compile(optimizer=optimizer" in each.code
+
+
+def test_weights_to_one_side_of_zero_are_what_keeps_units_dead():
+    norms = np.tile([2.0, 0.0], (200, 4))  # biases begin at zero, as usual
+    log = deep(layers=4, zero_fraction=np.ones((200, 8)), weight_norm=norms)
+    leaning = {"class_name": "RandomUniform", "config": {"minval": 0, "maxval": 0.3}}
+    variables = tuple(replace(v, initializer=leaning) if v.role == "kernel" else v for v in log.structure.variables)
+    log = wide(replace(log, structure=replace(log.structure, variables=variables)), 64)
+    first = named("dead-units", log, layers=("dense_1", "dense_2"))[0]
+    assert (first.knob, first.target) == ("initializer", ("dense_1", "dense_2"))
+    assert first.effect.before == pytest.approx(3**0.5)
+    runs_as_pasted(first)
+    around = {"class_name": "RandomUniform", "config": {"minval": -0.3, "maxval": 0.3}}
+    variables = tuple(replace(v, initializer=around) if v.role == "kernel" else v for v in log.structure.variables)
+    log = replace(log, structure=replace(log.structure, variables=variables))
+    assert named("dead-units", log, layers=("dense_1",))[0].knob != "initializer"
+
+
+def test_a_rate_that_sigmoids_bore_is_too_large_for_rectifiers():
+    log = wide(deep(layers=6, activation="sigmoid"), 64)
+    fast = {"class_name": "SGD", "config": {"learning_rate": 0.05, "momentum": 0.9}}
+    first = named("vanishing-gradient", replace(log, info={**log.info, "optimizer": fast}))[0]
+    assert first.settings["learning_rate"] == pytest.approx(0.01)
+    assert "learning_rate=0.01, momentum=0.9" in first.code
+    runs_as_pasted(first)
+    plain = {"class_name": "SGD", "config": {"learning_rate": 0.1}}
+    first = named("vanishing-gradient", replace(log, info={**log.info, "optimizer": plain}))[0]
+    assert "learning_rate" not in first.settings
+
+
+def test_an_orthogonal_kernel_with_a_gain_is_not_the_plain_one():
+    log = deep(layers=2)
+    gained = {"class_name": "Orthogonal", "config": {"gain": 1.8}}
+    recurrent = Layer("rnn", "SimpleRNN", 0, "relu", 4, config={"units": 4})
+    kernel = Variable("rnn/kernel", "rnn", "kernel", (4, 4))
+    state = Variable("rnn/recurrent", "rnn", "recurrent_kernel", (4, 4), initializer=gained)
+    structure = replace(
+        log.structure,
+        layers=(recurrent, *log.structure.layers[1:]),
+        variables=(kernel, state, *log.structure.variables[2:]),
+    )
+    norms = np.full((200, 4), 2.0)
+    norms[:, 1] = 1.8 * 2
+    log = replace(log, structure=structure, columns={**log.columns, "weight_norm": norms})
+    offered = next(each for each in named("poor-initialization", log) if each.knob == "initializer")
+    assert "recurrent_initializer" in offered.settings["initializers"]["rnn"]
