@@ -27,7 +27,7 @@ def start(kind, run, weights, **environment):
 
 def finish(*processes):
     for process in processes:
-        output, _ = process.communicate(timeout=180)
+        output, _ = process.communicate(timeout=600)
         assert process.returncode == 0, output
 
 
