@@ -4,8 +4,9 @@
 
 All ways of training one model run in one process, each `fit` in a thread of its own, and take turns: an epoch of
 one, an epoch of the next (`Turns`). So a lap of a way is compared with the plain lap of the same round, seconds
-away, and whatever else the machine does falls on both. CPU time is steadier than wall-clock time on a shared
-machine; both are printed, as the median over rounds with the spread between the quartiles. The first epoch, in which
+away, and whatever else the machine does falls on both. While a way waits for its turn its `time.monotonic` stands
+still, or what kgrad does every two seconds would fall on every lap. CPU time is steadier than wall-clock time on a
+shared machine; both are printed, as the median over rounds with the spread between the quartiles. The first epoch, in which
 all is traced, is left out. The ways:
 
 * `kgrad`: `GradientMonitor` as it comes, every step; `every=10`: one step in ten;
@@ -22,7 +23,7 @@ The second table holds what the ratios leave out:
   over the bytes that a step moves anyway. With P trainable parameters, s optimizer slots per parameter (Adam: 2)
   and A output values of layers in a batch, at 4 bytes each:
     - read by the statistics: P (gradients, every step) + share * 2 P (weights before and after the update, in the
-      steps with all statistics: one in 8 under a million parameters, else all);
+      steps with all statistics: one in 32 under a million parameters, else all);
     - moved by the step: P * (2 weights read forward and backward + 2 gradient written and read + 2 s slots read and
       written + 2 weights read and written by the update) + A * (2 written and read forward + 1 read backward
       + 2 its gradient written and read).
@@ -52,6 +53,15 @@ import kgrad
 from kgrad.capture.monitor import _DETAILS_EVERY, _SMALL_MODEL
 from kgrad.capture.probe import Probe
 from kgrad.errors import CaptureError
+
+_monotonic = time.monotonic
+_waited = threading.local()
+
+
+def own_time() -> float:
+    """Seconds on the clock of this thread, which stands while others have their turn."""
+    return _monotonic() - getattr(_waited, "seconds", 0.0)
+
 
 WAYS = ("kgrad", "every=10", "pasted", "train_step", "tensorboard")
 
@@ -121,8 +131,10 @@ class Turns:
 
     def pass_on(self, number: int) -> None:
         """Lets the next one run, and returns when it is this one's turn again."""
+        begun = _monotonic()
         self._batons[(number + 1) % len(self._batons)].release()
         self._batons[number].acquire()
+        _waited.seconds = getattr(_waited, "seconds", 0.0) + _monotonic() - begun
 
     def _run(self, number: int, fit: Callable[[keras.callbacks.Callback], object]) -> None:
         self._batons[number].acquire()
@@ -218,7 +230,7 @@ def floor(subject: Subject) -> float:
     slots = sum(int(np.prod(variable.shape)) for variable in model.optimizer.variables if len(variable.shape))
     outputs = [layer.output for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     values = subject.batch * sum(int(np.prod(output.shape[1:])) for output in outputs)
-    share = 1 / _DETAILS_EVERY if model.count_params() < _SMALL_MODEL else 1.0
+    share = 1 / _DETAILS_EVERY[1] if model.count_params() < _SMALL_MODEL else 1.0
     read = weights * (1 + 2 * share)
     moved = 6 * weights + 2 * slots + 5 * values
     return read / moved
@@ -258,6 +270,7 @@ def names(allowed: tuple[str, ...]) -> Callable[[str], list[str]]:
 
 
 def main() -> None:
+    time.monotonic = own_time
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--models", type=names(tuple(SUBJECTS)), default=list(SUBJECTS))

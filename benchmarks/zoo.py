@@ -19,7 +19,7 @@ class Subject:
 
     Attributes:
         steps: how many steps `overhead.py` makes between two looks at the clock; a multiple of 80, where they are
-            short, so that each lap has as many steps of every kind (one in 8 of those recorded, one in 10).
+            short, so that each lap has about as many steps of every kind (one in 10; one in 32 of those recorded).
     """
 
     build: Callable[[], keras.Model]

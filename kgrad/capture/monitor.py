@@ -33,10 +33,11 @@ from kgrad.log.writer import FLUSH_SECONDS, RunWriter
 
 _logger = logging.getLogger("kgrad")
 
-# A model of fewer parameters takes steps so short that the launch of each operation counts, not the bytes it reads:
-# all statistics in every step cost 10-25 % there, in one of 8 steps 3-8 % (`benchmarks/overhead.py`).
+# A model of fewer parameters takes steps so short that the launch of each operation counts, not the bytes it reads: the
+# norms of all gradients cost 3-5 % there, all statistics 12-22 %, and as much again where the step before had none
+# (`benchmarks/overhead.py`). So they are taken in one of 8 steps at first and in one of 32 later.
 _SMALL_MODEL = 1_000_000
-_DETAILS_EVERY = 8
+_DETAILS_EVERY = (8, 32)
 
 
 class GradientMonitor(keras.callbacks.Callback):
@@ -62,7 +63,8 @@ class GradientMonitor(keras.callbacks.Callback):
         every: record one step in so many. The steps between cost nothing: they run the user's own compiled
             function. With `steps_per_execution=N` whole executions are recorded or skipped.
         details_every: take all statistics in one of so many recorded steps, and in the others the gradients' norms
-            alone. By default 1; for models of under a million parameters, whose short steps would feel it, 8.
+            alone. By default 1; for models of under a million parameters, whose short steps would feel it, 8 in the
+            first 512 recorded steps and 32 after them.
         report: the HTML report: a path, `True` for `reports/<run>.html`, `False` for none.
         probe: a reference batch on which activations and curvature are taken: `True` for the first training batch
             (at most 256 rows and 16 MB are kept), `(x, y)` or `(x, y, sample_weight)` for one of your own,
@@ -328,11 +330,11 @@ class GradientMonitor(keras.callbacks.Callback):
     def _writer(self) -> RunWriter | None:
         return self._recording.writer if self._recording else None
 
-    def _count_details(self) -> int:
+    def _count_details(self) -> tuple[int, int]:
         if self._details_every is not None:
-            return self._details_every
+            return self._details_every, self._details_every
         parameters = sum(int(np.prod(variable.shape)) for variable in self.model.variables)
-        return _DETAILS_EVERY if parameters < _SMALL_MODEL else 1
+        return _DETAILS_EVERY if parameters < _SMALL_MODEL else (1, 1)
 
     def _settings(self) -> dict[str, Any]:
         return {"every": self._every, "cosine": self._extras.cosine, "histogram_every": self._extras.histogram_every}

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# Recorded calls of the beginning of a run, in which it changes most and in which short ones end.
+EARLY = 512
+
 
 class Wanted(Enum):
     """What of a step is recorded."""
@@ -21,18 +24,18 @@ class Progress:
 
     Args:
         every: record one step in so many.
-        details_every: takes all statistics in one of so many recorded calls, the norms alone in the others; asked
-            once, after the first call.
+        details_every: takes all statistics in one of so many recorded calls, the norms alone in the others: of the
+            first 512 and of the later ones; asked once, after the first call.
 
     Attributes:
         waiting: batches recorded since rows were last taken.
     """
 
-    def __init__(self, every: int, details_every: Callable[[], int] = lambda: 1) -> None:
+    def __init__(self, every: int, details_every: Callable[[], tuple[int, int]] = lambda: (1, 1)) -> None:
         self.waiting = 0
         self._every = every
         self._ask_details_every = details_every
-        self._details_every = 0
+        self._details_every: tuple[int, int] | None = None
         self._seen = 0
         self._first_of_epoch = 0
         self._per_step = 1
@@ -63,9 +66,11 @@ class Progress:
             return Wanted.NOTHING
         # The micro-batches of one step share its number; of several steps in one call, the call has one.
         number = self._seen // max(self._per_step * self._every, self._per_call)
-        if number and not self._details_every:
+        if not number:
+            return Wanted.DETAILS
+        if self._details_every is None:
             self._details_every = self._ask_details_every()
-        return Wanted.DETAILS if not number or number % self._details_every == 0 else Wanted.NORMS
+        return Wanted.NORMS if number % self._details_every[number >= EARLY] else Wanted.DETAILS
 
     def _wants_next(self) -> bool:
         if self._every == 1:
