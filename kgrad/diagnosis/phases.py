@@ -117,7 +117,8 @@ def _loss_names(log: RunLog, edges: NDArray[np.int64]) -> NDArray[np.str_]:
         names[curve.flat & curve.learned & (curve.leaves <= _LEAVES) & ~agrees] = "converged"
         if not (curve.level < 0).any():
             names[curve.level <= 0.02 * abs(curve.start)] = "converged"
-    for first, end in _stretches(stands):
+    # One window between two is a chance fall; what is left of a stretch cut there is too short to be judged by itself.
+    for first, end in _stretches(signals.closed(stands, 1)):
         begin, after = int(edges[first]), int(edges[end])
         if not stuck and not (
             signals.stands(log["loss"][begin:after], _LEAVES) and signals.waits(log["loss"], begin, after)
