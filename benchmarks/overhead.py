@@ -6,8 +6,8 @@ All ways of training one model run in one process, each `fit` in a thread of its
 one, an epoch of the next (`Turns`). So a lap of a way is compared with the plain lap of the same round, seconds
 away, and whatever else the machine does falls on both. While a way waits for its turn its `time.monotonic` stands
 still, or what kgrad does every two seconds would fall on every lap. CPU time is steadier than wall-clock time on a
-shared machine; both are printed, as the median over rounds with the spread between the quartiles. The first epoch, in which
-all is traced, is left out. The ways:
+shared machine; both are printed, as the median over rounds with the spread between the quartiles. The first epoch,
+in which all is traced, is left out. The ways:
 
 * `kgrad`: `GradientMonitor` as it comes, every step; `every=10`: one step in ten;
 * `pasted`: a callback with a tape of its own after every step, as found on the web;
