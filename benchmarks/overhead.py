@@ -18,12 +18,12 @@ in which all is traced, is left out. The ways:
 The second table holds what the ratios leave out:
 
 * Tracing: seconds (wall clock) of the first two steps of a new model, plain and with kgrad. Two, because kgrad
-  traces a step with all statistics first, and then, for a small model, one with the norms alone.
+  traces a step with all statistics first, and then one with the norms alone.
 * Floor: what no way of computing the statistics can go under where memory is the limit: the bytes they must read
   over the bytes that a step moves anyway. With P trainable parameters, s optimizer slots per parameter (Adam: 2)
   and A output values of layers in a batch, at 4 bytes each:
     - read by the statistics: P (gradients, every step) + share * 2 P (weights before and after the update, in the
-      steps with all statistics: one in 32 under a million parameters, else all);
+      steps with all statistics: one in 32);
     - moved by the step: P * (2 weights read forward and backward + 2 gradient written and read + 2 s slots read and
       written + 2 weights read and written by the update) + A * (2 written and read forward + 1 read backward
       + 2 its gradient written and read).
@@ -50,7 +50,7 @@ from rich.progress import track
 from zoo import SUBJECTS, Subject
 
 import kgrad
-from kgrad.capture.monitor import _DETAILS_EVERY, _SMALL_MODEL
+from kgrad.capture.monitor import _DETAILS_EVERY
 from kgrad.capture.probe import Probe
 from kgrad.errors import CaptureError
 
@@ -230,7 +230,7 @@ def floor(subject: Subject) -> float:
     slots = sum(int(np.prod(variable.shape)) for variable in model.optimizer.variables if len(variable.shape))
     outputs = [layer.output for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     values = subject.batch * sum(int(np.prod(output.shape[1:])) for output in outputs)
-    share = 1 / _DETAILS_EVERY[1] if model.count_params() < _SMALL_MODEL else 1.0
+    share = 1 / _DETAILS_EVERY[1]
     read = weights * (1 + 2 * share)
     moved = 6 * weights + 2 * slots + 5 * values
     return read / moved

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import keras
-import numpy as np
 
 from kgrad import workflow
 from kgrad.capture.attachment import Attachment
@@ -33,10 +32,9 @@ from kgrad.log.writer import FLUSH_SECONDS, RunWriter
 
 _logger = logging.getLogger("kgrad")
 
-# A model of fewer parameters takes steps so short that the launch of each operation counts, not the bytes it reads: the
-# norms of all gradients cost 3-5 % there, all statistics 12-22 %, and as much again where the step before had none
+# The norms of all gradients cost 2-5 % of a step. All statistics cost 12-22 %: in small models by the launch of their
+# operations, and as much again where the step before had none; in large ones by the bytes they read
 # (`benchmarks/overhead.py`). So they are taken in one of 8 steps at first and in one of 32 later.
-_SMALL_MODEL = 1_000_000
 _DETAILS_EVERY = (8, 32)
 
 
@@ -63,8 +61,7 @@ class GradientMonitor(keras.callbacks.Callback):
         every: record one step in so many. The steps between cost nothing: they run the user's own compiled
             function. With `steps_per_execution=N` whole executions are recorded or skipped.
         details_every: take all statistics in one of so many recorded steps, and in the others the gradients' norms
-            alone. By default 1; for models of under a million parameters, whose short steps would feel it, 8 in the
-            first 512 recorded steps and 32 after them.
+            alone. By default 8 in the first 512 recorded steps and 32 after them.
         report: the HTML report: a path, `True` for `reports/<run>.html`, `False` for none.
         probe: a reference batch on which activations and curvature are taken: `True` for the first training batch
             (at most 256 rows and 16 MB are kept), `(x, y)` or `(x, y, sample_weight)` for one of your own,
@@ -127,7 +124,7 @@ class GradientMonitor(keras.callbacks.Callback):
         if details_every is not None and details_every < 1:
             raise CaptureError(f"details_every={details_every!r}: expected None or a whole number from 1 on")
         self._every = every
-        self._details_every = details_every
+        self._details_every = (details_every, details_every) if details_every else _DETAILS_EVERY
         self._extras = Extras(cosine, histogram_every)
         self._probing = Probing(probe, curvature)
         self._live = Live(stop_on, warn)
@@ -143,7 +140,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._recording: Recording | None = None
         self._read_by = 0.0
         self._data: BatchFacts | None = None
-        self._progress = Progress(every, self._count_details)
+        self._progress = Progress(every, self._details_every)
 
     __new__.__signature__ = inspect.signature(__init__)  # type: ignore[attr-defined]  # what help() shows
 
@@ -251,7 +248,7 @@ class GradientMonitor(keras.callbacks.Callback):
         """A run is of one model and one set of variables: what comes now goes to a run of its own."""
         fresh = _make(type(self), *self._made_with)
         self.run, self._probing, self._live = fresh.run, fresh._probing, fresh._live
-        self._progress = Progress(self._every, self._count_details)
+        self._progress = Progress(self._every, self._details_every)
         self._recording = self.examination = None
 
     def _died(self, error: BaseException | None) -> None:
@@ -329,12 +326,6 @@ class GradientMonitor(keras.callbacks.Callback):
     @property
     def _writer(self) -> RunWriter | None:
         return self._recording.writer if self._recording else None
-
-    def _count_details(self) -> tuple[int, int]:
-        if self._details_every is not None:
-            return self._details_every, self._details_every
-        parameters = sum(int(np.prod(variable.shape)) for variable in self.model.variables)
-        return _DETAILS_EVERY if parameters < _SMALL_MODEL else (1, 1)
 
     def _settings(self) -> dict[str, Any]:
         return {"every": self._every, "cosine": self._extras.cosine, "histogram_every": self._extras.histogram_every}

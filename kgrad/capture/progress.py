@@ -1,6 +1,5 @@
 """Counts batches, steps and epochs: which of them are recorded, and what the rows of a ring belong to."""
 
-from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
@@ -25,17 +24,16 @@ class Progress:
     Args:
         every: record one step in so many.
         details_every: takes all statistics in one of so many recorded calls, the norms alone in the others: of the
-            first 512 and of the later ones; asked once, after the first call.
+            first 512 and of the later ones.
 
     Attributes:
         waiting: batches recorded since rows were last taken.
     """
 
-    def __init__(self, every: int, details_every: Callable[[], tuple[int, int]] = lambda: (1, 1)) -> None:
+    def __init__(self, every: int, details_every: tuple[int, int] = (1, 1)) -> None:
         self.waiting = 0
         self._every = every
-        self._ask_details_every = details_every
-        self._details_every: tuple[int, int] | None = None
+        self._details_every = details_every
         self._seen = 0
         self._first_of_epoch = 0
         self._per_step = 1
@@ -66,10 +64,6 @@ class Progress:
             return Wanted.NOTHING
         # The micro-batches of one step share its number; of several steps in one call, the call has one.
         number = self._seen // max(self._per_step * self._every, self._per_call)
-        if not number:
-            return Wanted.DETAILS
-        if self._details_every is None:
-            self._details_every = self._ask_details_every()
         return Wanted.NORMS if number % self._details_every[number >= EARLY] else Wanted.DETAILS
 
     def _wants_next(self) -> bool:
