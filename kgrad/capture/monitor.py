@@ -1,6 +1,5 @@
 """`GradientMonitor`, the callback: state and timing only."""
 
-import contextlib
 import datetime
 import inspect
 import logging
@@ -384,8 +383,7 @@ class GradientMonitor(keras.callbacks.Callback):
             self._probing.end()
             said = f"kgrad stopped recording ({type(error).__name__}: {error})"
             if self._writer is not None:
-                with contextlib.suppress(Exception):  # the disk may be what failed
-                    self._writer.close("failed", said)
+                self._writer.abandon(said)
             if self._strict:
                 raise
             _logger.exception("%s; the training goes on", said)

@@ -1,6 +1,5 @@
 """`GradientRecorder`: the same recording for loops that people write themselves."""
 
-import contextlib
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -210,8 +209,7 @@ class GradientRecorder:
             self._failed = True
             said = f"kgrad stopped recording ({type(error).__name__}: {error})"
             if self._writer is not None:
-                with contextlib.suppress(Exception):  # the disk may be what failed
-                    self._writer.close("failed", said)
+                self._writer.abandon(said)
             if self._strict:
                 raise
             _logger.exception("%s; the loop goes on", said)

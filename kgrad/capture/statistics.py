@@ -132,7 +132,7 @@ def either(
     """`tf.cond` between two functions that change nothing, as one operation; the result is a float32 tensor.
 
     `tf.cond` is unfolded into a switch per input, which costs as much as the statistics themselves where
-    the branch is hardly ever taken; one `StatelessIf` costs next to nothing.
+    the branch is hardly ever taken. One `StatelessIf` costs less: with 40 inputs about as much as their norms.
     """
     if tf.executing_eagerly():
         return then(*inputs) if predicate else otherwise(*inputs)

@@ -1,5 +1,6 @@
 """Writes a run folder as training goes: append-only, crash-safe, compacted at the end."""
 
+import contextlib
 import datetime
 import io
 import os
@@ -143,6 +144,11 @@ class RunWriter:
         finally:
             self._info.update(status=status, ended=now(), error=error)
             self._write_info()
+
+    def abandon(self, error: str) -> None:
+        """Closes the run as failed, as far as the disk, which may be what failed, lets it."""
+        with contextlib.suppress(Exception):
+            self.close("failed", error)
 
     def write_diagnosis(self, data: Mapping[str, Any]) -> None:
         """Keeps the latest diagnosis and prescriptions in `diagnosis.json`."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 from kgrad.capture.activations import ActivationStatistics
 from kgrad.capture.probe import Probe
 
-from .probe_rows import rows_of
+from .probe_rows import Subclassed, rows_of
 
 LAYERS = keras.layers
 
@@ -86,15 +86,6 @@ def test_nested_and_shared_layers_have_their_names_and_calls() -> None:
     assert rows[0].mean != rows[2].mean
     names = {id(shared): "mine"}
     assert Probe(model, rows_of(8, 4), layer_names=names).activation_statistics()[0].layer == "mine"
-
-
-class Subclassed(keras.Model):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = LAYERS.Dense(4, "relu", name="same"), LAYERS.Dense(1, name="same")
-
-    def call(self, inputs: Any) -> Any:
-        return self.second(self.first(inputs))
 
 
 def test_subclassed_model_shows_its_layers() -> None:

@@ -17,7 +17,7 @@ from kgrad.capture.hessian import CurvatureUnavailable, HessianProduct
 from kgrad.capture.probe import Probe
 from kgrad.errors import CaptureError
 
-from .probe_rows import rows_of
+from .probe_rows import Subclassed, rows_of
 
 LAYERS = keras.layers
 
@@ -134,15 +134,6 @@ def test_training_with_a_probe_in_the_middle_gives_the_same_bits() -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     same = json.loads(done.stdout.strip().splitlines()[-1])
     assert same == {"plain": True, "two outputs": True, "eager": True}
-
-
-class Subclassed(keras.Model):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = LAYERS.Dense(4, "relu", name="same"), LAYERS.Dense(1, name="same")
-
-    def call(self, inputs: Any) -> Any:
-        return self.second(self.first(inputs))
 
 
 def test_layers_are_put_back_when_the_model_fails() -> None:
