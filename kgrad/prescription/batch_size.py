@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.log.batch import WHOLE
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import compiled_code, fit_code, optimizer_code
 from kgrad.prescription.effect import Effect
@@ -26,15 +27,15 @@ def prescribe_smaller_batch(log: RunLog, finding: Finding) -> Prescription | Non
     as large makes four times as many of them for the same work (McCandlish et al. 2018; Shallue et al. 2019).
     """
     per_epoch = (log.info.get("fit") or {}).get("steps_per_epoch") or 0
-    rows = log.batch.rows if log.batch else 0
+    rows, is_known = _rows_of_a_batch(log, per_epoch)
     if not 0 < per_epoch < _FEW_UPDATES or rows < 4 * _SMALL:
         return None
-    size = f"{rows} rows" if rows < _MOST_KEPT else f"{rows} rows or more"
+    size = f"{rows} rows" if is_known else f"{rows} rows or more"
     least = -(-rows * per_epoch // _SMALL)
     settings: dict[str, Any] = {"batch_size": _SMALL}
     after = f"{_SMALL} rows per batch"
     epochs = (log.info.get("fit") or {}).get("epochs") or 0
-    if 0 < epochs * least < ENOUGH_UPDATES and rows < _MOST_KEPT:
+    if 0 < epochs * least < ENOUGH_UPDATES and is_known:
         wanted = math.ceil(ENOUGH_UPDATES / least)
         settings |= {"epochs": wanted, **early_stopping(log, wanted)}
         after += f", up to {wanted} epochs"
@@ -50,6 +51,14 @@ def prescribe_smaller_batch(log: RunLog, finding: Finding) -> Prescription | Non
         settings=settings,
         effect=Effect("updates per epoch, at least", float(per_epoch), float(least), "steps", "rows over batch size"),
     )
+
+
+def _rows_of_a_batch(log: RunLog, per_epoch: int) -> tuple[int, bool]:
+    """Rows of a batch, and whether that is all of them: of a large one only the first rows are kept."""
+    if log.data is not None and log.data.source == WHOLE and per_epoch:
+        return math.ceil(log.data.rows / per_epoch), True
+    rows = log.batch.rows if log.batch else 0
+    return rows, rows < _MOST_KEPT
 
 
 def prescribe_accumulation(log: RunLog, finding: Finding) -> Prescription | None:

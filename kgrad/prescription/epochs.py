@@ -68,6 +68,15 @@ def updates_per_epoch(log: RunLog) -> int | None:
     return int(log.epochs["last_step"][0]) + 1
 
 
+def planned_updates(log: RunLog) -> int | None:
+    """Updates of the whole training, as planned or as `prescribe_enough_updates` has it; `None`: not known."""
+    epochs, per_epoch = (log.info.get("fit") or {}).get("epochs"), updates_per_epoch(log)
+    if not epochs or not per_epoch:
+        return None
+    planned = int(epochs * per_epoch)
+    return ENOUGH_UPDATES if _WORTHWHILE * planned <= ENOUGH_UPDATES else planned
+
+
 def early_stopping(log: RunLog, epochs: int) -> dict[str, str | int]:
     """What to watch for the end, and how many epochs without anything better are waited for."""
     watched = "val_loss" if "val_loss" in log.epochs else "loss"

@@ -37,9 +37,15 @@ def prescribe_initializer(log: RunLog, finding: Finding) -> Prescription | None:
     `gain / sqrt(fan_in)`. Source: He et al. 2015; Glorot & Bengio 2010. A recurrent kernel should neither grow nor
     shrink its state, which an orthogonal matrix does exactly: Saxe et al. 2014; Le et al. 2015 for ReLU.
     """
-    if "weight_norm" not in log or not len(log) or log.steps[0] > 0:
-        return None
-    misfits = _misfits(log)
+    return _of_misfits(log, finding, _misfits(log))
+
+
+def prescribe_smaller_initializer(log: RunLog, finding: Finding) -> Prescription | None:
+    """The same where signals or gradients grow: for kernels that were too large, since larger ones shrink nothing."""
+    return _of_misfits(log, finding, [each for each in _misfits(log) if each.ratio > 1])
+
+
+def _of_misfits(log: RunLog, finding: Finding, misfits: list[_Misfit]) -> Prescription | None:
     if not misfits:
         return None
     worst = max(misfits, key=lambda misfit: abs(math.log(misfit.ratio)) if misfit.ratio else math.inf)
@@ -154,6 +160,8 @@ def _why(worst: float, layers: int) -> str:
 
 def _misfits(log: RunLog) -> list[_Misfit]:
     """Kernels off by more than the tolerance; the output layer's is left alone (small is right there, zero too)."""
+    if "weight_norm" not in log or not len(log) or log.steps[0] > 0:
+        return []
     recurrent = {variable.layer for variable in log.structure.variables if variable.role == "recurrent_kernel"}
     kernels = [(i, v) for i, v in enumerate(log.structure.variables) if v.is_kernel]
     found = []

@@ -55,6 +55,11 @@ def scaling_of(log: RunLog, finding: Finding) -> Prescription | None:
     return _prescription(log, finding, {"layer": "Normalization"}, "Initial weights assume inputs of unit scale.")
 
 
+def are_off_scale(log: RunLog) -> bool:
+    """Whether one of the inputs has a root mean square far from 1, or none is known."""
+    return not _inputs(log) or any(_is_off(facts) for facts in _inputs(log))
+
+
 def _is_off(facts: TensorFacts) -> bool:
     """Whether numbers that are no places in a table have a root mean square far from 1."""
     size = math.hypot(facts.mean or 0.0, facts.std or 0.0)
@@ -168,7 +173,7 @@ def _rate(log: RunLog, fix: Mapping[str, Any]) -> float | None:
     if optimizer["class_name"] != "SGD" or isinstance(present, Mapping) or not present:
         return None
     wanted = min(float(present) * square / scaled, _USUAL_RATE) if scaled else 0.0
-    return float(number(wanted)) if wanted > present > 0 else None
+    return float(number(wanted)) if wanted > 1.01 * present > 0 else None
 
 
 def _inputs(log: RunLog) -> tuple[TensorFacts, ...]:

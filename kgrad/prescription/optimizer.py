@@ -1,4 +1,4 @@
-"""The optimizer knob: momentum and adaptive steps to leave plateaus and saddles."""
+"""The optimizer knob: adaptive steps to leave plateaus and saddles, and a push out of them."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from kgrad.prescription.prescription import Prescription
 
 _ADAM_RATE = 1e-3
 _PUSH = 0.01
-_PLAIN = ("SGD", "Adagrad", "Adadelta")
+PLAIN_OPTIMIZERS = ("SGD", "Adagrad", "Adadelta")
 
 
 def prescribe_optimizer(log: RunLog, finding: Finding) -> Prescription | None:
@@ -21,7 +21,7 @@ def prescribe_optimizer(log: RunLog, finding: Finding) -> Prescription | None:
     `1 + rate * |curvature|` per step (Lee et al. 2016; Du et al. 2017 show how slow that can be).
     """
     present = inner_optimizer(log.info)
-    if present["class_name"] not in _PLAIN:
+    if present["class_name"] not in PLAIN_OPTIMIZERS:
         return None
     clipping = {
         key: present["config"].get(key)
@@ -55,28 +55,6 @@ def _surer(log: RunLog) -> Effect | None:
         return None
     source = "Kingma & Ba 2015, section 2.1: the rate bounds Adam's step"
     return Effect("change of a weight per step", float(np.median(moved)), _ADAM_RATE, "weight", source)
-
-
-def prescribe_momentum(log: RunLog, finding: Finding) -> Prescription | None:
-    """Momentum for SGD without it: the gradients' common direction adds up to ten times over.
-
-    Source: Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning".
-    """
-    present = inner_optimizer(log.info)
-    if present["class_name"] != "SGD" or (present["config"].get("momentum") or 0.0) > 0:
-        return None
-    return Prescription(
-        knob="optimizer",
-        target=("optimizer",),
-        before="SGD without momentum",
-        after="SGD with Nesterov momentum 0.9",
-        why="Momentum adds up the gradients' common direction, up to 1 / (1 - 0.9) = 10 times.",
-        code=compiled_code(optimizer_code(log.info, momentum=0.9, nesterov=True)),
-        finding=finding.rule,
-        evidence=(Evidence("factor of a steady direction", 10.0, "1"),),
-        settings={"momentum": 0.9, "nesterov": True},
-        effect=Effect("factor on a steady direction", 1.0, 10.0, "1", "Sutskever et al. 2013: 1 / (1 - momentum)"),
-    )
 
 
 def prescribe_perturbation(log: RunLog, finding: Finding) -> Prescription | None:

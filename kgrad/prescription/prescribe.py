@@ -21,7 +21,12 @@ from kgrad.prescription.clipping import prescribe_clipping, prescribe_global_cli
 from kgrad.prescription.conflicts import with_conflicts
 from kgrad.prescription.data_cleaning import prescribe_finite_rows
 from kgrad.prescription.epochs import prescribe_enough_updates, prescribe_more_epochs
-from kgrad.prescription.initializer import prescribe_forget_bias, prescribe_initializer, prescribe_orthogonal
+from kgrad.prescription.initializer import (
+    prescribe_forget_bias,
+    prescribe_initializer,
+    prescribe_orthogonal,
+    prescribe_smaller_initializer,
+)
 from kgrad.prescription.input_scaling import prescribe_input_scaling
 from kgrad.prescription.learning_rate import (
     prescribe_gentler_rate,
@@ -31,8 +36,9 @@ from kgrad.prescription.learning_rate import (
 )
 from kgrad.prescription.learning_rate_schedule import prescribe_decay, prescribe_warm_up
 from kgrad.prescription.loss_scaling import prescribe_loss_scaling
+from kgrad.prescription.momentum import prescribe_enough_descent, prescribe_momentum, prescribe_usual_momentum
 from kgrad.prescription.normalization import prescribe_normalization
-from kgrad.prescription.optimizer import prescribe_momentum, prescribe_optimizer, prescribe_perturbation
+from kgrad.prescription.optimizer import prescribe_optimizer, prescribe_perturbation
 from kgrad.prescription.output import prescribe_output
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.regularization import prescribe_regularization
@@ -56,8 +62,9 @@ _GROWING = _all(
     prescribe_bounded_growth,
     prescribe_normalized_branches,
     prescribe_scaled_branches,
-    prescribe_initializer,
+    prescribe_smaller_initializer,
     prescribe_bounded_state,
+    prescribe_usual_momentum,
 )
 
 # Which knobs answer which rule, or a kind of its findings, the one that goes to the root of it first.
@@ -107,7 +114,9 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     "output-loss-mismatch": _all(prescribe_output),
     "unscaled-inputs": _all(prescribe_input_scaling),
     "over-regularised": _all(prescribe_regularization),
-    "learning-rate-too-high": _all(prescribe_suggested_rate, prescribe_warm_up, prescribe_decay),
+    "learning-rate-too-high": _all(
+        prescribe_usual_momentum, prescribe_suggested_rate, prescribe_warm_up, prescribe_decay
+    ),
     "learning-rate-too-low": _all(prescribe_optimizer, prescribe_suggested_rate, prescribe_momentum),
     "slow-convergence": _all(prescribe_smaller_batch, prescribe_more_epochs, prescribe_momentum),
     "noisy-gradient": _all(prescribe_accumulation),
@@ -145,14 +154,16 @@ def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
         answers = (knob(log, finding, diagnosis) for knob in KNOBS.get(kind, KNOBS.get(finding.rule, ())))
         offered += [answer for answer in answers if answer is not None]
     offered = _without_repeats(offered)
-    joined = together(offered, diagnosis, _longer(log, diagnosis, offered))
+    joined = together(offered, diagnosis, _further(log, diagnosis, offered))
     return with_conflicts([joined, *offered] if joined is not None else offered)
 
 
-def _longer(log: RunLog, diagnosis: Diagnosis, offered: list[Prescription]) -> Prescription | None:
-    """How long to train where the planned updates are few, for the cause that the first answer is for."""
+def _further(log: RunLog, diagnosis: Diagnosis, offered: list[Prescription]) -> tuple[Prescription, ...]:
+    """What the cured training needs to get far enough, momentum and updates, for the cause of the first answer."""
     first = next((each for each in diagnosis.findings if offered and each.rule == offered[0].finding), None)
-    return prescribe_enough_updates(log, first) if first is not None else None
+    if first is None:
+        return ()
+    return tuple(filter(None, (prescribe_enough_descent(log, first), prescribe_enough_updates(log, first))))
 
 
 def _without_repeats(offered: list[Prescription]) -> list[Prescription]:

@@ -16,7 +16,7 @@ _MANY = "{} causes hold at once, and each is enough to keep the run sick: they a
 
 
 def together(
-    offered: Sequence[Prescription], diagnosis: Diagnosis, longer: Prescription | None = None
+    offered: Sequence[Prescription], diagnosis: Diagnosis, further: Sequence[Prescription] = ()
 ) -> Prescription | None:
     """The first answer to each cause of medium or high severity, as one change; `None` for fewer than two.
 
@@ -26,7 +26,7 @@ def together(
     Args:
         offered: the prescriptions, the best first.
         diagnosis: whose causes they answer; what another finding causes is no cause.
-        longer: how long to train, where the planned updates are few: part of the change if there is an answer.
+        further: what the training needs besides to get far enough: part of the change if there is an answer.
     """
     causes = {
         each.rule
@@ -40,9 +40,10 @@ def together(
             parts.append(each)
     many = len(parts) > 1
     why = [_MANY.format(len(parts))] if many else [part.why for part in parts]
-    if longer is not None and parts and parts[0].finding == offered[0].finding:
-        parts.append(longer)
-        why.append(longer.why)
+    if parts and parts[0].finding == offered[0].finding:
+        besides = [each for each in further if not any(_both_compile(each, part) for part in parts)]
+        parts += besides
+        why += [each.why for each in besides]
     return joined(parts, " ".join(why)) if len(parts) > 1 else None
 
 
@@ -83,9 +84,14 @@ def _fits(one: Prescription, parts: Sequence[Prescription]) -> bool:
         both_on_layers = one.knob in _ON_LAYERS and other.knob in _ON_LAYERS
         if both_on_layers and set(one.target) & set(other.target):
             return False
-        if one.knob == other.knob or ("optimizer = " in one.code and "optimizer = " in other.code):
+        if one.knob == other.knob or _both_compile(one, other):
             return False
     return True
+
+
+def _both_compile(one: Prescription, other: Prescription) -> bool:
+    """Whether each of them makes an optimizer."""
+    return "optimizer = " in one.code and "optimizer = " in other.code
 
 
 def _code(parts: Sequence[Prescription]) -> str:

@@ -212,7 +212,7 @@ def test_a_rate_is_taken_from_the_first_step_and_not_from_the_explosion_after_it
     log = thrown(ratio=50.0)
     log.columns["update_norm"][0] = 0.2  # a tenth of the weights
     (rate, *_) = answers(log, "learning-rate-too-high")
-    assert rate.settings["learning_rate"] == pytest.approx(0.01 * 1e-2 / 0.1)
+    assert rate.settings["learning_rate"] == pytest.approx(0.01 * 3e-2 / 0.1)
 
 
 def test_a_rate_that_is_too_low_is_brought_to_the_middle_of_what_is_sound():

@@ -7,7 +7,7 @@ import pytest
 
 import kgrad
 from kgrad.diagnosis.finding import Finding
-from kgrad.log.batch import BatchFacts
+from kgrad.log.batch import WHOLE, BatchFacts
 from kgrad.log.structure import Layer, Variable
 from kgrad.prescription import prescribe
 from kgrad.prescription.activation import born_dead, rectifier
@@ -25,10 +25,15 @@ def wide(log, units):
 def test_relu_is_not_prescribed_where_it_is_born_dead():
     narrow = deep(layers=9, activation="sigmoid")  # eight hidden layers of four units
     assert born_dead(narrow) == pytest.approx(1 - (1 - 2**-4) ** 8)
-    assert (rectifier(narrow), rectifier(wide(narrow, 64))) == ("elu", "relu")
+    assert rectifier(narrow) == "elu"
     first = named("vanishing-gradient", narrow)[0]
     assert (first.knob, first.settings["activation"]) == ("activation", "elu")
-    assert named("vanishing-gradient", wide(narrow, 64))[0].settings["activation"] == "relu"
+    few = wide(deep(layers=6, activation="sigmoid"), 64)
+    assert named("vanishing-gradient", few)[0].settings["activation"] == rectifier(few) == "relu"
+
+
+def test_in_more_than_five_hidden_layers_elu_is_the_better_rectifier():
+    assert rectifier(wide(deep(layers=7, activation="sigmoid"), 64)) == "elu"
 
 
 def test_a_narrow_relu_stack_gets_another_activation_and_a_wide_one_does_not():
@@ -227,6 +232,15 @@ def test_smaller_batches_of_few_rows_go_with_more_epochs():
     assert first.settings["batch_size"] == 32
     assert first.settings["epochs"] == 86  # 7 updates each
     runs_as_pasted(first)
+
+
+def test_rows_of_a_large_batch_are_counted_from_all_rows():
+    log = scaled(deep(), np.zeros((256, 3)), np.zeros(256), fit={"epochs": 5, "steps_per_epoch": 2})
+    assert "256 rows or more" in named("slow-convergence", log, path=0.1)[0].before
+    whole = BatchFacts.of(WHOLE, {"": np.zeros((2000, 3))}, {"": np.zeros(2000)}).to_dict()
+    first = named("slow-convergence", replace(log, info={**log.info, "data": whole}), path=0.1)[0]
+    assert "1000 rows" in first.before
+    assert first.settings["epochs"] == 10  # 63 updates each
 
 
 def test_what_an_optimizer_is_changed_to_is_compiled():

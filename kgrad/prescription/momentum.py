@@ -1,0 +1,110 @@
+"""The optimizer knob's momentum: enough of it for plain descent to arrive, and no more than weights can stand."""
+
+from collections.abc import Mapping
+
+from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.diagnosis.skill import constant_answer
+from kgrad.log.run_log import RunLog
+from kgrad.prescription.code import compiled_code, inner_optimizer, optimizer_code
+from kgrad.prescription.effect import Effect
+from kgrad.prescription.epochs import planned_updates
+from kgrad.prescription.input_scaling import are_off_scale
+from kgrad.prescription.prescription import Prescription
+
+USUAL = 0.9
+# Above this a push lasts twice as many steps as with the usual momentum, and the rate counts twice.
+_LASTING = 0.95
+# The largest rate with which the usual momentum is usual: 0.01 and 0.9 together (Bengio 2012, section 3.1.1).
+_USUAL_RATE = 0.01
+# Sum of the learning rates over the steps, momentum counted in: how far plain descent gets on a loss of unit scale. Of
+# 41 healthy trainings by SGD (two seeds of both corpora; inputs and loss of unit scale) half had made 95 % of their way
+# to the lowest loss after 13 of it, three in four after 26, nine in ten after 50.
+_ENOUGH_DESCENT = 50.0
+# As for the number of updates: what is a little shorter is left as it is.
+_WORTHWHILE = 1.5
+# A constant answer's loss above this is no loss of unit scale; that of 20,000 classes is still under it.
+_UNIT_LOSS = 10.0
+_SOURCE = "Sutskever et al. 2013: 1 / (1 - momentum)"
+
+
+def prescribe_momentum(log: RunLog, finding: Finding) -> Prescription | None:
+    """Momentum for SGD without it: the gradients' common direction adds up to ten times over.
+
+    Source: Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning".
+    """
+    if _plain_rate(log) is None:
+        return None
+    why = "Momentum adds up the gradients' common direction, up to 1 / (1 - 0.9) = 10 times."
+    return _with_momentum(log, finding, why, Evidence("factor of a steady direction", 10.0, "1"))
+
+
+def prescribe_enough_descent(log: RunLog, finding: Finding) -> Prescription | None:
+    """The same where the planned steps are too small and too few for plain descent to arrive, whatever else is wrong.
+
+    A run whose cause is mended begins anew. Small steps of descent follow the gradient's flow, whose time is the sum of
+    the learning rates; where that is far less than what healthy trainings took (`_ENOUGH_DESCENT`), momentum makes it
+    ten times as much. Inputs or a loss of another scale flow at another pace: nothing is said of those.
+    """
+    rate, planned, constant = _plain_rate(log), planned_updates(log), constant_answer(log)
+    if rate is None or not planned or not constant or constant > _UNIT_LOSS:
+        return None
+    if rate > 1.01 * _USUAL_RATE or _WORTHWHILE * rate * planned > _ENOUGH_DESCENT:
+        return None
+    if finding.rule != "unscaled-inputs" and are_off_scale(log):
+        return None
+    flow = rate * planned
+    why = (
+        f"{planned} steps at a rate of {rate:.3g} add up to {flow:.2g}; healthy trainings by plain descent needed "
+        f"13 as a rule, and nine in ten of them no more than {_ENOUGH_DESCENT:g}."
+    )
+    return _with_momentum(log, finding, why, Evidence("sum of the learning rates", flow, "1", _ENOUGH_DESCENT))
+
+
+def prescribe_usual_momentum(log: RunLog, finding: Finding) -> Prescription | None:
+    """The usual momentum in place of one so close to 1 that pushes add up for a hundred steps and more.
+
+    Descent with momentum goes `rate / (1 - momentum)` per step along a steady gradient (Goh 2017, "Why Momentum Really
+    Works"): 0.99 is ten times as fast as 0.9, and what was pushed too far is pushed on for as long.
+    """
+    optimizer = inner_optimizer(log.info)
+    momentum = float(optimizer["config"].get("momentum") or 0.0)
+    if not _LASTING < momentum < 1:
+        return None
+    factor = (1 - USUAL) / (1 - momentum)
+    why = f"With a momentum of {momentum:.3g} steps add up {factor:.3g} times as far as with the usual {USUAL}."
+    return Prescription(
+        knob="optimizer",
+        target=("optimizer",),
+        before=f"momentum {momentum:.3g}",
+        after=f"momentum {USUAL}",
+        why=why,
+        code=compiled_code(optimizer_code(log.info, momentum=USUAL)),
+        finding=finding.rule,
+        evidence=(Evidence("factor on a steady direction", 1 / (1 - momentum), "1", 1 / (1 - USUAL)),),
+        settings={"momentum": USUAL},
+        effect=Effect("factor on a steady direction", 1 / (1 - momentum), 1 / (1 - USUAL), "1", _SOURCE),
+    )
+
+
+def _plain_rate(log: RunLog) -> float | None:
+    """The constant rate of SGD without momentum, `None` for every other optimizer."""
+    optimizer = inner_optimizer(log.info)
+    rate = optimizer["config"].get("learning_rate")
+    if optimizer["class_name"] != "SGD" or optimizer["config"].get("momentum") or isinstance(rate, Mapping):
+        return None
+    return float(rate) if rate and rate > 0 else None
+
+
+def _with_momentum(log: RunLog, finding: Finding, why: str, seen: Evidence) -> Prescription:
+    return Prescription(
+        knob="optimizer",
+        target=("optimizer",),
+        before="SGD without momentum",
+        after=f"SGD with Nesterov momentum {USUAL}",
+        why=why,
+        code=compiled_code(optimizer_code(log.info, momentum=USUAL, nesterov=True)),
+        finding=finding.rule,
+        evidence=(seen,),
+        settings={"momentum": USUAL, "nesterov": True},
+        effect=Effect("factor on a steady direction", 1.0, 1 / (1 - USUAL), "1", _SOURCE),
+    )
