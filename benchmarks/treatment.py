@@ -13,11 +13,12 @@ does so by one, and all are scored on the other, the repair and the sick trainin
 the training data (XOR has four rows), they are not split: those rows are the task.
 
 A case is cured where accuracy, on the rows for scoring, is within `MARGIN` of the repair's, or, where the
-targets are no classes, the loss has come `1 - MARGIN` of the way from the sick training's to the repair's; and where
-the first cause found in the sick run is not found any more. Sick cases in whose first run nothing was found count as
-not cured. Apart are counted: cases whose published symptom did not show when the corpus was measured (`learned`),
-and cases without a published repair, of which only "better, and first cause gone" can be said. Healthy cases go
-through `treat` too: worse means by more than `MARGIN`.
+targets are no classes, the loss has come `1 - MARGIN` of the way to the repair's from the sick training's or the
+untrained model's, whichever is lower; and where the first cause found in the sick run is not found any more. Sick
+cases in whose first run nothing was found count as not cured. Apart are counted: cases whose published symptom did not
+show when the corpus was measured (`learned`), and cases without a published repair (or with one for other inputs), of
+which only "better, and first cause gone" can be said. Healthy cases go through `treat` too: worse means by more than
+`MARGIN`.
 """
 
 import argparse
@@ -115,6 +116,9 @@ class Patient:
         own = {key: value for key, value in fix["data"].items() if key in PREPROCESSING}
         theirs = {key: value for key, value in self.case["data"].items() if key not in PREPROCESSING}
         built = self._build({**fix, "data": {**theirs, **own}}, self.seed)
+        sizes = ([math.prod(each.shape[1:]) for each in model.inputs] for model in (built.model, self.start))
+        if next(sizes) != next(sizes):
+            return {"published": False}  # a repair for other inputs is one of the data, and nothing to compare with
         measure, curve = Measure(built.model, measured(*taken(built, self.scoring), 256)), []
         every = max(1, built.fit["epochs"] // CURVE)
 
@@ -129,6 +133,10 @@ class Patient:
         same = same_loss(self.start, built.model) and np.shape(built.y_val) == np.shape(self.built.y_val)
         same = bool(same and np.allclose(built.y_val, self.built.y_val))
         return {"published": True, **scored(score), "steps": steps, "same_loss": same, "curve": curve}
+
+    def untrained(self) -> JsonDict:
+        """The score of the model as it begins."""
+        return scored(self.measure.of(self.start))
 
     def sick(self) -> JsonDict:
         """The training of the case as it is; its run folder stays, so that it can be prescribed for anew."""
@@ -276,7 +284,7 @@ def one(corpus: str, name: str, seed: int, out: str, ways: tuple[str, ...]) -> s
     """Treats one case in these ways and writes what came of it; returns what went wrong, if anything did."""
     try:
         patient = Patient(corpus, name, seed, out)
-        for step in ("repair", "sick", *ways):
+        for step in ("untrained", "repair", "sick", *ways):
             patient.keep(step, getattr(patient, step.replace(" ", "_")))
     except Exception as error:
         traceback.print_exc()
@@ -287,9 +295,10 @@ def one(corpus: str, name: str, seed: int, out: str, ways: tuple[str, ...]) -> s
 def result_of(folder: Path) -> JsonDict | None:
     """All results of one case and seed; `None` where the first two are not there."""
     found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
-    if not {"repair", "sick"} <= found.keys():
+    if not {"untrained", "repair", "sick"} <= found.keys():
         return None
     return {
+        "untrained": found["untrained"],
         "repair": found["repair"],
         "sick": found["sick"],
         "ways": {way: found.get(way.replace(" ", "_")) for way in WAYS},
@@ -308,10 +317,10 @@ def is_cured(result: JsonDict, way: str, same_steps: bool = False) -> bool:
         taken = after["steps"] / after["tried"]
         reached = [each for each in repair.get("curve", ()) if each["steps"] <= taken]
         repair = {**repair, **reached[-1]} if reached and taken < repair["steps"] else repair
-    return is_as_well(after, repair, sick)
+    return is_as_well(after, repair, sick, result["untrained"])
 
 
-def is_as_well(after: JsonDict, repair: JsonDict, sick: JsonDict) -> bool:
+def is_as_well(after: JsonDict, repair: JsonDict, sick: JsonDict, untrained: JsonDict) -> bool:
     """Whether the score is within the margin of the published repair's; without one, whether it is better."""
     if not repair["published"]:
         return is_better(after, sick)
@@ -321,9 +330,8 @@ def is_as_well(after: JsonDict, repair: JsonDict, sick: JsonDict) -> bool:
         return is_better(after, sick)
     if after["loss"] is None:
         return False
-    worst = math.inf if sick["loss"] is None else max(sick["loss"], repair["loss"])
-    allowed = MARGIN * (worst - repair["loss"]) if math.isfinite(worst) else MARGIN * abs(repair["loss"])
-    return bool(after["loss"] <= repair["loss"] + allowed)
+    begun = min((each["loss"] for each in (sick, untrained) if each["loss"] is not None), default=repair["loss"])
+    return bool(after["loss"] <= repair["loss"] + MARGIN * max(begun - repair["loss"], 0.0))
 
 
 def is_better(after: JsonDict, before: JsonDict) -> bool:

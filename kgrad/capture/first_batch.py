@@ -5,12 +5,15 @@ the training gets. The rows are copied inside the compiled step, once, by wrappi
 *instance* while the step is traced.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorflow.python.ops.resource_variable_ops import ResourceVariable
+
+from kgrad.capture.seen_targets import SeenTargets
 
 # Enough for statistics over rows, and a bound on what a probe costs: at most these many rows and bytes are kept.
 MOST_ROWS = 256
@@ -23,13 +26,19 @@ class FirstBatch:
     Args:
         model: the compiled model.
         recording: whether the step that is being traced is one that kgrad adds to.
+        is_detailed: whether it is one whose targets are kept too.
 
     Attributes:
         failure: why no batch can be kept, empty where one can.
+        targets: those of later batches.
     """
 
-    def __init__(self, model: keras.Model, recording: Callable[[], bool]) -> None:
+    def __init__(
+        self, model: keras.Model, recording: Callable[[], bool], is_detailed: Callable[[], bool] = lambda: False
+    ) -> None:
         self.failure = ""
+        self.targets = SeenTargets()
+        self._is_detailed = is_detailed
         self._model = model
         self._recording = recording
         self._original = model.train_step
@@ -63,6 +72,9 @@ class FirstBatch:
                 self._keep(keras.utils.unpack_x_y_sample_weight(data))
             except Exception as error:  # any data may come; without the batch there is no probe, and no harm
                 self.failure = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        if self._recording() and self._is_detailed():
+            with contextlib.suppress(Exception):  # without them the first batch stands for all
+                self.targets.add(keras.utils.unpack_x_y_sample_weight(data)[1])
         return self._original(data)
 
     def _keep(self, batch: tuple[Any, Any, Any]) -> None:

@@ -214,7 +214,9 @@ class GradientMonitor(keras.callbacks.Callback):
         if self._recording is not None and not self._recording.is_of(self.model):
             self._leave_run()
         attachment = Attachment(self.model, lambda: self._progress.plan(), self._died, self._extras)
-        self._probing.begin(self.model, lambda: attachment.tap.recording)
+        if self._writer is None:
+            self._data = facts_of_fit(sys._getframe())
+        self._begin_probing(attachment)
         try:
             attachment.attach()
         except Exception:
@@ -224,8 +226,12 @@ class GradientMonitor(keras.callbacks.Callback):
         self._attachment = attachment
         if self._writer is not None:
             self._writer.reopen()
-        else:
-            self._data = facts_of_fit(sys._getframe())
+
+    def _begin_probing(self, attachment: Attachment) -> None:
+        """Of arrays all targets are known; of anything else those of the detailed steps are kept."""
+        self._probing.begin(
+            self.model, lambda: attachment.tap.recording, lambda: attachment.tap.detailed and self._data is None
+        )
 
     def _begin_again(self) -> None:
         """The model was compiled anew between two epochs: the rest of the old tap is read, a new one put in."""
@@ -237,7 +243,7 @@ class GradientMonitor(keras.callbacks.Callback):
             self._conclude(self._recording.writer)
             self._probing.end()
             self._leave_run()
-            self._probing.begin(self.model, lambda: attachment.tap.recording)
+            self._begin_probing(attachment)
         attachment.attach_again()
         self._progress.begin_fit(attachment.tap.batches_per_step, int(self.model.steps_per_execution))
         if self._writer is not None:

@@ -16,7 +16,7 @@ from kgrad.capture.stall import is_stalled
 from kgrad.capture.topology import layer_names
 from kgrad.errors import CaptureError
 from kgrad.log import schema
-from kgrad.log.batch import BatchFacts
+from kgrad.log.batch import SAMPLE, BatchFacts
 from kgrad.log.writer import RunWriter
 
 # Curvature taken because the loss stalls may cost this much: a fiftieth of the time spent training; and, when
@@ -65,19 +65,23 @@ class Probing:
         self._spent = 0.0
         self._tracing = 0.0
         self._model: keras.Model | None = None
+        self._facts: BatchFacts | None = None
 
-    def begin(self, model: keras.Model, recording: Callable[[], bool]) -> None:
+    def begin(
+        self, model: keras.Model, recording: Callable[[], bool], keeps_targets: Callable[[], bool] = lambda: False
+    ) -> None:
         """A fit begins, and its step is about to be traced.
 
         Args:
             model: the compiled model.
             recording: whether the step being traced is recorded.
+            keeps_targets: whether its targets are to be kept too, to know more of them than the first batch tells.
         """
         self._model = model
         self._began, self._spent = time.monotonic(), 0.0
         on_one = model.distribute_strategy.num_replicas_in_sync == 1
         if self._given is None and self._probe is None and np.isfinite(self.due) and on_one:
-            self._first_batch = FirstBatch(model, recording)
+            self._first_batch = FirstBatch(model, recording, keeps_targets)
 
     def end(self) -> None:
         """The fit has ended: leaves the model as it was; harmless when called twice."""
@@ -168,14 +172,15 @@ class Probing:
             return None
         self._probe = Probe(self._model, *batch, layer_names=layer_names(self._model))
         x, y, weights = (*batch, None, None)[:3]
-        facts = BatchFacts.of(source, _arrays(x), _arrays(y), _arrays(weights))
-        writer.add_facts(batch=facts.to_dict())
+        self._facts = BatchFacts.of(source, _arrays(x), _arrays(y), _arrays(weights))
+        writer.add_facts(batch=self._facts.to_dict())
         return self._probe
 
     def _activations(self, probe: Probe, steps: int, writer: RunWriter) -> None:
         if steps == self._taken_at:
             return
         self._taken_at = steps
+        self._describe_targets(writer)
         start = time.monotonic()
         rows = probe.activation_statistics()
         self._tracing = self._tracing or time.monotonic() - start
@@ -184,6 +189,14 @@ class Probing:
         writer.add_rows(
             schema.ACTIVATIONS, {"step": [steps] * len(rows)} | {name: [row[name] for row in dicts] for name in names}
         )
+
+    def _describe_targets(self, writer: RunWriter) -> None:
+        """The facts of the targets of several batches, where those of all rows are not known."""
+        seen = self._first_batch.targets.read() if self._first_batch is not None else None
+        if seen is None or self._facts is None or len(seen) != len(self._facts.targets):
+            return
+        named = {facts.name: values for facts, values in zip(self._facts.targets, seen, strict=True)}
+        writer.add_facts(data=self._facts.with_targets(SAMPLE, named).to_dict())
 
     def _take_curvature(self, probe: Probe, steps: int, writer: RunWriter) -> None:
         found = probe.curvature()

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 # Recorded calls of the beginning of a run, in which it changes most and in which short ones end.
 EARLY = 512
+_BITS = 32
+_ALL_BITS = 2**_BITS - 1
 
 
 class Wanted(Enum):
@@ -23,8 +25,8 @@ class Progress:
 
     Args:
         every: record one step in so many.
-        details_every: takes all statistics in one of so many recorded calls, the norms alone in the others: of the
-            first 512 and of the later ones.
+        details_every: takes all statistics in one of each so many recorded calls, the norms alone in the others: of
+            the first 512 and of the later ones.
 
     Attributes:
         waiting: batches recorded since rows were last taken.
@@ -64,7 +66,7 @@ class Progress:
             return Wanted.NOTHING
         # The micro-batches of one step share its number; of several steps in one call, the call has one.
         number = self._seen // max(self._per_step * self._every, self._per_call)
-        return Wanted.NORMS if number % self._details_every[number >= EARLY] else Wanted.DETAILS
+        return Wanted.DETAILS if _is_detailed(number, self._details_every[number >= EARLY]) else Wanted.NORMS
 
     def _wants_next(self) -> bool:
         if self._every == 1:
@@ -110,3 +112,19 @@ class Progress:
     def _epochs_of(self, steps: NDArray[np.int64]) -> NDArray[Any]:
         starts, epochs = np.array(self._epoch_starts).T
         return epochs[np.searchsorted(starts, steps, side="right") - 1]
+
+
+def _is_detailed(number: int, every: int) -> bool:
+    """Whether a call is the one of its block: at a place as good as drawn, and the same in every run.
+
+    With one place for all blocks, an epoch whose length has a factor in common would always show the same few batches.
+    """
+    block, place = divmod(number, every)
+    return place == _scattered(block) * every >> _BITS
+
+
+def _scattered(number: int) -> int:
+    """A number of 32 bits that looks random; 0 for 0 (the mixing steps of MurmurHash3, Appleby 2011)."""
+    mixed = number * 0x9E3779B1 & _ALL_BITS
+    mixed = (mixed ^ mixed >> 15) * 0x85EBCA6B & _ALL_BITS
+    return mixed ^ mixed >> 13

@@ -1,7 +1,7 @@
 """What a training batch looked like: numbers about inputs and targets, never the data itself."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 # The source of facts that hold for all that was trained on, and not for one batch.
 WHOLE = "training arrays"
+# The source of facts whose targets are those of several batches.
+SAMPLE = "training batches"
 # More distinct values than this are not counted: no set of classes is that large in one small batch.
 _MOST_DISTINCT = 1000
 
@@ -173,8 +175,9 @@ class BatchFacts:
     """The reference batch of a run, or all its data.
 
     Attributes:
-        source: `"first training batch"`, `"given"`, or `WHOLE` for all rows (or, of very many, evenly spaced ones).
-        rows: how many rows were looked at, or of `WHOLE` how many there are.
+        source: `"first training batch"`, `"given"`, `SAMPLE` where the targets are of several batches, or `WHOLE` for
+            all rows (or, of very many, evenly spaced ones).
+        rows: how many rows were looked at (for their targets), or of `WHOLE` how many there are.
         inputs: one entry per input tensor.
         targets: one entry per target tensor; empty where the training has none.
         weighted: whether the rows count differently, by `sample_weight` or `class_weight`, or by other than 1.
@@ -198,6 +201,11 @@ class BatchFacts:
         rows = next((len(values) for values in inputs.values()), 0)
         weighted = any((np.asarray(each) != 1).any() for each in (weights or {}).values())
         return cls(source, rows, _facts(inputs), _facts(targets, target=True), weighted)
+
+    def with_targets(self, source: str, targets: Mapping[str, NDArray[Any]]) -> "BatchFacts":
+        """The same, with the targets of these arrays."""
+        rows = next((len(values) for values in targets.values()), 0)
+        return replace(self, source=source, rows=rows, targets=_facts(targets, target=True))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "BatchFacts":

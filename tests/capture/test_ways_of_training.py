@@ -268,10 +268,10 @@ def test_every_must_be_a_whole_number_from_one_on():
     ("settings", "fit", "expected"),
     [
         ({}, {}, [0]),
-        ({"details_every": 4}, {}, [0, 4]),
-        ({"details_every": 2, "every": 2}, {}, [0, 4]),
+        ({"details_every": 4}, {}, [0, 7]),
+        ({"details_every": 2, "every": 2}, {}, [0, 6]),
         ({"details_every": 1}, {}, list(range(8))),
-        ({"details_every": 2}, {"steps_per_execution": 2}, [0, 1, 4, 5]),
+        ({"details_every": 2}, {"steps_per_execution": 2}, [0, 1, 6, 7]),
     ],
 )
 def test_details_are_taken_in_one_of_so_many_recorded_steps(settings, fit, expected, vectors, tmp_path):
