@@ -31,12 +31,11 @@ _BINARY = frozenset({"binary_crossentropy", "binary_focal_crossentropy"})
 _SPARSE = frozenset({"sparse_categorical_crossentropy"})
 _PROBABILITY = _CATEGORICAL | _BINARY | _SPARSE
 _REGRESSION = frozenset({"mean_squared_error", "mean_absolute_error", "huber", "log_cosh"})
+# Losses of counts, whose logarithm they take: the answer must stay above 0.
+_COUNTS = frozenset({"poisson", "mean_squared_logarithmic_error"})
 # Losses that compare each output with a target of its own; what a loss of one's own does is not known.
 _ELEMENTWISE = (
-    _CATEGORICAL
-    | _BINARY
-    | _REGRESSION
-    | {"mean_absolute_percentage_error", "mean_squared_logarithmic_error", "poisson", "hinge", "squared_hinge"}
+    _CATEGORICAL | _BINARY | _REGRESSION | _COUNTS | {"mean_absolute_percentage_error", "hinge", "squared_hinge"}
 )
 _SQUASHING = ("softmax", "sigmoid", "hard_sigmoid")
 
@@ -75,6 +74,7 @@ def first_mismatch(output: Objective) -> Mismatch | None:
         _squashed_twice,
         _several_labels,
         _out_of_reach,
+        _logarithm_of_any,
         _hinge,
         _classes_by_distance,
         _independent_units,
@@ -220,7 +220,7 @@ def _several_labels(output: Objective, loss: str) -> Mismatch | None:
 
 def _out_of_reach(output: Objective, loss: str) -> Mismatch | None:
     activation, target = output.activation or "", output.target
-    if loss not in _REGRESSION or target is None or activation not in RANGES:
+    if loss not in _REGRESSION | _COUNTS or target is None or activation not in RANGES:
         return None
     share = unreachable(target, activation)
     if share < UNREACHABLE.value:
@@ -231,7 +231,15 @@ def _out_of_reach(output: Objective, loss: str) -> Mismatch | None:
     )
     seen = (Evidence("share of the targets' variance out of reach", share, "share", UNREACHABLE.value),)
     worst, least = ("high", "medium") if share >= GRAVE.value else ("medium", "low")
-    return Mismatch("targets-out-of-reach", text, {"activation": "linear"}, worst, least, seen)
+    wanted = "softplus" if loss in _COUNTS and (target.minimum or 0.0) >= 0 else "linear"
+    return Mismatch("targets-out-of-reach", text, {"activation": wanted}, worst, least, seen)
+
+
+def _logarithm_of_any(output: Objective, loss: str) -> Mismatch | None:
+    if loss != "poisson" or RANGES.get(output.activation or "", (0.0, 1.0))[0] >= 0:
+        return None
+    text = f"{loss} takes the logarithm of the answer, and {output.layer}, {output.activation}, can answer below 0."
+    return Mismatch("logarithm-of-any", text, {"activation": "softplus"}, "medium", "info")
 
 
 def _hinge(output: Objective, loss: str) -> Mismatch | None:
@@ -253,8 +261,9 @@ def _classes_by_distance(output: Objective, loss: str) -> Mismatch | None:
     if output.activation not in _SQUASHING:
         fix["activation"] = "softmax" if several else "sigmoid"
     text = f"{loss} measures classes as distances; a cross-entropy pulls harder where {output.layer} is surely wrong."
-    # The best answer by absolute error is the median: the commoner class, whatever the input.
-    worst = "medium" if loss == "mean_absolute_error" else "info"
+    # The best answer by absolute error is the median: the commoner class, whatever the input. And a rectifier that
+    # answers 0 to all has no gradient left to answer anything else.
+    worst = "medium" if loss == "mean_absolute_error" or output.activation in ("relu", "relu6") else "info"
     return Mismatch("classes-by-distance", text, fix, worst, "info")
 
 

@@ -63,7 +63,7 @@ LEARNED = Limit("learned", 0.5, "share", "a run that learned half of what there 
 @rule(
     columns=("loss", "learning_rate", "update_norm", "weight_norm"),
     limits=(RATIO, OVERSHOOT, REPLACED, START, TURNS, SWING, GAINED, KEPT, RISEN, EPOCHS, LEARNED),
-    symptom_of=("output-loss-mismatch", "unscaled-inputs", "poor-initialization"),
+    symptom_of=("output-loss-mismatch", "unscaled-inputs", "poor-initialization", "over-regularised"),
 )
 def learning_rate_too_high(log: RunLog) -> Finding | None:
     """The steps are too large: they throw the weights away at the start, or swing the loss up and down for good.

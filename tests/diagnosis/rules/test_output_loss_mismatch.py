@@ -59,6 +59,8 @@ SICK = [
     ("linear", 4, "mse", VALUES[:, 0], "one-target-for-units", {"units": 1}),
     ("softmax", 3, "mse", CLASSES, "one-target-for-units", {"loss": "sparse_categorical_crossentropy"}),
     ("sigmoid", 1, "mape", BINARY, "percentage-of-zero", {"loss": "mean_absolute_error"}),
+    ("sigmoid", 1, "poisson", CLASSES[:, None].astype(float) * 3, "targets-out-of-reach", {"activation": "softplus"}),
+    ("sigmoid", 1, "msle", 5 + np.abs(VALUES), "targets-out-of-reach", {"activation": "softplus"}),
     ("softmax", 3, "hinge", ONE_HOT, "hinge-on-probabilities", {"loss": "categorical_crossentropy"}),
 ]
 
@@ -102,6 +104,20 @@ def test_what_learns_all_the_same_is_less_grave():
     constant = case("softmax", 1, "binary_crossentropy", BINARY, learned=True)
     assert outcome(RULE, linear).finding.severity == "medium"
     assert outcome(RULE, constant).finding.severity == "high"
+
+
+def test_a_loss_that_takes_logarithms_wants_answers_above_zero():
+    counts = np.arange(64.0)[:, None]
+    stuck = outcome(RULE, case("linear", 1, "poisson", counts)).finding
+    learns = outcome(RULE, case("linear", 1, "poisson", counts, learned=True)).finding
+    assert (stuck.details["kind"], stuck.severity, learns.severity) == ("logarithm-of-any", "medium", "info")
+    for activation in ("exponential", "softplus", "relu"):
+        assert outcome(RULE, case(activation, 1, "poisson", counts)).status == "clear"
+
+
+def test_a_rectifier_that_answers_classes_by_distance_may_be_stuck():
+    assert outcome(RULE, case("relu", 3, "mse", ONE_HOT)).finding.severity == "medium"
+    assert outcome(RULE, case("relu", 3, "mse", ONE_HOT, learned=True)).finding.severity == "info"
 
 
 def test_squared_errors_on_classes_are_a_note_where_they_learn():
