@@ -1,16 +1,13 @@
 """The activation knob: units that let the gradient through."""
 
-import math
-from collections.abc import Sequence
-
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
-from kgrad.log.structure import Layer
-from kgrad.prescription.code import compiled_code, inner_optimizer, layers_code, number, optimizer_code
+from kgrad.prescription.code import compiled_code, layers_code, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.feed_forward import is_feed_forward
 from kgrad.prescription.gains import initializer
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.rectifier import BORN_DEAD, DEEP_FOR_RELU, born_dead, calmer_rate, dense_chain, rectifier
 
 # The largest slope of a saturating activation: what a layer at best leaves of the gradient.
 _LARGEST_SLOPE = {"sigmoid": 0.25, "hard_sigmoid": 1 / 6, "tanh": 1.0, "softsign": 1.0}
@@ -19,41 +16,8 @@ _EXPLOSIVE = ("exponential",)
 _RELU_LIKE = ("relu", "relu6")
 _RECURRENT = ("SimpleRNN", "LSTM", "GRU")
 _UNBOUNDED = ("relu", "linear", "elu", "selu", "leaky_relu", "gelu", "silu", "softplus", "exponential")
-# Rate over (1 - momentum), which is how far a steady gradient moves the weights per step (Goh 2017): 0.01 with the
-# usual momentum of 0.9. Bengio 2012, section 3.1.1: 0.01 typically works for standard multi-layer networks.
-_USUAL_SPEED = 0.1
 # From so many dense layers on the sizes of signals drift enough for self-normalization to be worth it.
 _DEEP = 4
-# "On networks with more than 5 layers" ELU learns faster and generalizes better than ReLU (Clevert et al. 2016).
-_DEEP_FOR_RELU = 5
-# Above this chance that a whole layer of ReLU is dead before the first step, ReLU is not prescribed.
-_BORN_DEAD = 0.01
-
-
-def rectifier(log: RunLog, names: Sequence[str] = ()) -> str:
-    """The rectifier that suits these hidden layers: ReLU, ELU in deep chains or where ReLU is born dead, or GELU.
-
-    Of a chain of `n` ReLU layers of `w` units, with symmetric weights and zero biases, all units of some layer are off
-    for an input with a chance of `1 - (1 - 2^-w)^n`; the output is then a constant and no gradient goes through (Lu et
-    al. 2020, "Dying ReLU and Initialization", section 3). ELU has a slope everywhere; in more than five dense layers it
-    also learns faster and generalizes better than ReLU (Clevert et al. 2016, abstract). GELU is for
-    the feed-forward branches of transformers, which it was made for (Hendrycks & Gimpel 2016; Devlin et al. 2019): on
-    inputs that a layer normalization brings to unit scale it passes those near zero on by their size.
-    """
-    if names and all(is_feed_forward(log.structure, name) for name in names):
-        return "gelu"
-    return "elu" if len(_chain(log)) > _DEEP_FOR_RELU or born_dead(log) > _BORN_DEAD else "relu"
-
-
-def born_dead(log: RunLog) -> float:
-    """The chance that some hidden layer of the model, were all ReLU, is dead for an input from the start."""
-    widths = [layer.units for layer in _chain(log) if layer.units]
-    return 1.0 - math.prod(1.0 - 0.5**width for width in widths)
-
-
-def _chain(log: RunLog) -> list[Layer]:
-    """The hidden dense layers; a convolution has as many chances to be on as it has places."""
-    return [layer for layer in log.structure.weighted_layers[:-1] if layer.class_name == "Dense"]
 
 
 def prescribe_non_saturating(log: RunLog, finding: Finding) -> Prescription | None:
@@ -76,22 +40,15 @@ def prescribe_non_saturating(log: RunLog, finding: Finding) -> Prescription | No
         wanted,
         f"{', '.join(before)} in {len(hidden)} hidden layers passes at most {slope:g} of the gradient on per layer; "
         f"{wanted} passes all of it where it is active.",
-        (Evidence("largest slope of the present activation", slope),),
+        (
+            Evidence("largest slope of the present activation", slope),
+            Evidence("hidden dense layers; ELU in more than", float(len(dense_chain(log))), "layers", DEEP_FOR_RELU),
+        ),
         Effect(f"gradient that {len(hidden)} activations pass on, at most", slope ** len(hidden), 1.0, "1", _SLOPES)
         if slope < 1
         else None,
-        _calmer_rate(log),
+        calmer_rate(log),
     )
-
-
-def _calmer_rate(log: RunLog) -> float | None:
-    """The usual rate of plain descent where the present one is higher, momentum counted in; `None` for no change."""
-    optimizer = inner_optimizer(log.info)
-    rate, momentum = (optimizer["config"].get(name) or 0.0 for name in ("learning_rate", "momentum"))
-    if optimizer["class_name"] != "SGD" or not isinstance(rate, (int, float)):
-        return None
-    usual = _USUAL_SPEED * (1 - float(momentum))
-    return float(number(usual)) if rate > 1.01 * usual else None
 
 
 def prescribe_bounded_growth(log: RunLog, finding: Finding) -> Prescription | None:
@@ -112,13 +69,13 @@ def prescribe_bounded_growth(log: RunLog, finding: Finding) -> Prescription | No
 def prescribe_awake(log: RunLog, finding: Finding) -> Prescription | None:
     """ELU with He initialization in place of ReLU in a stack so deep and narrow that ReLU is likely born dead."""
     hidden, chance = _hidden(log, _RELU_LIKE), born_dead(log)
-    if not hidden or chance <= _BORN_DEAD:
+    if not hidden or chance <= BORN_DEAD:
         return None
     why = (
-        f"In {len(_chain(log))} layers this narrow some layer of ReLU is dead from the start for "
+        f"In {len(dense_chain(log))} layers this narrow some layer of ReLU is dead from the start for "
         f"{100 * chance:.2g} % of the inputs; ELU has a slope everywhere."
     )
-    seen = Evidence("chance that some layer of ReLU is born dead", chance, "share", _BORN_DEAD)
+    seen = Evidence("chance that some layer of ReLU is born dead", chance, "share", BORN_DEAD)
     source = "Lu et al. 2020, section 3; ELU is never flat (Clevert et al. 2016)"
     effect = Effect("inputs for which a whole layer is dead at the start", chance, 0.0, "share", source)
     return _swap(log, finding, hidden, "elu", why, (seen, *finding.evidence[:2]), effect)
@@ -177,7 +134,7 @@ def prescribe_self_normalizing(log: RunLog, finding: Finding) -> Prescription | 
 
     Source: Klambauer et al. 2017, "Self-Normalizing Neural Networks", made for deep chains of dense layers.
     """
-    dense = {layer.name for layer in _chain(log)}
+    dense = {layer.name for layer in dense_chain(log)}
     hidden = [name for name in _hidden(log, (*_LARGEST_SLOPE, *_RELU_LIKE)) if name in dense]
     if len(hidden) < _DEEP or len(hidden) < len(log.structure.weighted_layers) - 1:
         return None

@@ -10,7 +10,7 @@ from kgrad.diagnosis.finding import Finding
 from kgrad.log.batch import WHOLE, BatchFacts
 from kgrad.log.structure import Layer, Variable
 from kgrad.prescription import prescribe
-from kgrad.prescription.activation import born_dead, rectifier
+from kgrad.prescription.rectifier import born_dead, rectifier
 from kgrad.prescription.sound import sound_changes
 
 from ..diagnosis.rules.cases import deep
