@@ -3,14 +3,14 @@
 import itertools
 import sys
 import weakref
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from kgrad.capture.extras import Extras
+from kgrad.capture.frames import stack
 from kgrad.capture.progress import Wanted
 from kgrad.capture.tap import Tap, tap_on
 
@@ -158,7 +158,7 @@ class Attachment:
     @property
     def is_alive(self) -> bool:
         """Whether the fit this belongs to is still running: its frame is on the stack."""
-        return any(id(frame) == self._fit for frame in _stack())
+        return any(id(frame) == self._fit for frame in stack())
 
 
 def _bury(attachment: "weakref.ref[Attachment]") -> None:
@@ -172,15 +172,7 @@ def _loop() -> tuple[Any, int]:
 
     The loop is the frame that called the outermost `on_train_begin`: other callbacks and lists may pass the call on.
     """
-    inner = itertools.takewhile(lambda frame: frame.f_code.co_name != "fit", _stack())
+    inner = itertools.takewhile(lambda frame: frame.f_code.co_name != "fit", stack())
     *_, begin = (frame for frame in inner if frame.f_code.co_name == "on_train_begin")
     caller = begin.f_locals.get("self")
     return (caller if isinstance(caller, keras.callbacks.CallbackList) else None), id(begin.f_back)
-
-
-def _stack() -> Iterator[FrameType]:
-    """The frames of this thread, innermost first."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        yield frame
-        frame = frame.f_back

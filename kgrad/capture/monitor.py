@@ -4,7 +4,6 @@ import datetime
 import inspect
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -215,7 +214,7 @@ class GradientMonitor(keras.callbacks.Callback):
             self._leave_run()
         attachment = Attachment(self.model, lambda: self._progress.plan(), self._died, self._extras)
         if self._writer is None:
-            self._data = facts_of_fit(sys._getframe())
+            self._data = facts_of_fit()
         self._begin_probing(attachment)
         try:
             attachment.attach()

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from types import FrameType
 from typing import Any
 
 import keras
@@ -10,26 +9,22 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kgrad.capture.frames import stack
 from kgrad.log.batch import WHOLE, BatchFacts
 
 # Facts of so many numbers are worked out in a tenth of a second; of larger arrays evenly spaced rows are taken.
 _MOST_NUMBERS = 1_000_000
 
 
-def facts_of_fit(frame: FrameType | None) -> BatchFacts | None:
-    """The facts of the rows that a running `Model.fit` trains on, `None` where they are no arrays.
+def facts_of_fit() -> BatchFacts | None:
+    """The facts of the rows that the `Model.fit` above trains on, `None` where they are no arrays.
 
     Keras tells a callback nothing of the data; they stand in the frame of `fit`, the rows of `validation_split` already
     cut off. Data sets and generators are left alone: reading them would change what the training gets.
-
-    Args:
-        frame: where the callback stands; `fit` is the innermost one of that name above it.
     """
-    while frame is not None and frame.f_code.co_name != "fit":
-        frame = frame.f_back
-    if frame is None or "epoch_iterator" not in frame.f_locals:
+    given = next((frame.f_locals for frame in stack() if frame.f_code.co_name == "fit"), {})
+    if "epoch_iterator" not in given:
         return None
-    given = frame.f_locals
     facts = facts_of_arrays(given.get("x"), given.get("y"), given.get("sample_weight"))
     return replace(facts, weighted=True) if facts and given.get("class_weight") is not None else facts
 

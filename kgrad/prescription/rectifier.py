@@ -1,0 +1,53 @@
+"""Which rectifier suits a model, and the rate of descent that it bears."""
+
+import math
+from collections.abc import Sequence
+
+from kgrad.log.run_log import RunLog
+from kgrad.log.structure import Layer
+from kgrad.prescription.code import inner_optimizer, number
+from kgrad.prescription.feed_forward import is_feed_forward
+
+# Rate over (1 - momentum), which is how far a steady gradient moves the weights per step (Goh 2017): 0.01 with the
+# usual momentum of 0.9. Bengio 2012, section 3.1.1: 0.01 typically works for standard multi-layer networks.
+_USUAL_SPEED = 0.1
+# "On networks with more than 5 layers" ELU learns faster and generalizes better than ReLU (Clevert et al. 2016).
+DEEP_FOR_RELU = 5
+# Above this chance that a whole layer of ReLU is dead before the first step, ReLU is not prescribed.
+BORN_DEAD = 0.01
+
+
+def rectifier(log: RunLog, names: Sequence[str] = ()) -> str:
+    """The rectifier that suits these hidden layers: ReLU, ELU in deep chains or where ReLU is born dead, or GELU.
+
+    Of a chain of `n` ReLU layers of `w` units, with symmetric weights and zero biases, all units of some layer are off
+    for an input with a chance of `1 - (1 - 2^-w)^n`; the output is then a constant and no gradient goes through (Lu et
+    al. 2020, "Dying ReLU and Initialization", section 3). ELU has a slope everywhere; in more than five dense layers it
+    also learns faster and generalizes better than ReLU (Clevert et al. 2016, abstract). GELU is for the feed-forward
+    branches of transformers, which it was made for (Hendrycks & Gimpel 2016; Devlin et al. 2019): on inputs that a
+    layer normalization brings to unit scale it passes those near zero on by their size.
+    """
+    if names and all(is_feed_forward(log.structure, name) for name in names):
+        return "gelu"
+    return "elu" if len(dense_chain(log)) > DEEP_FOR_RELU or born_dead(log) > BORN_DEAD else "relu"
+
+
+def born_dead(log: RunLog) -> float:
+    """The chance that some hidden layer of the model, were all ReLU, is dead for an input from the start."""
+    widths = [layer.units for layer in dense_chain(log) if layer.units]
+    return 1.0 - math.prod(1.0 - 0.5**width for width in widths)
+
+
+def dense_chain(log: RunLog) -> list[Layer]:
+    """The hidden dense layers; a convolution has as many chances to be on as it has places."""
+    return [layer for layer in log.structure.weighted_layers[:-1] if layer.class_name == "Dense"]
+
+
+def calmer_rate(log: RunLog) -> float | None:
+    """The usual rate of plain descent where the present one is higher, momentum counted in; `None` for no change."""
+    optimizer = inner_optimizer(log.info)
+    rate, momentum = (optimizer["config"].get(name) or 0.0 for name in ("learning_rate", "momentum"))
+    if optimizer["class_name"] != "SGD" or not isinstance(rate, (int, float)):
+        return None
+    usual = _USUAL_SPEED * (1 - float(momentum))
+    return float(number(usual)) if rate > 1.01 * usual else None
