@@ -67,23 +67,32 @@ def test_mirrored_replicas_log_the_gradient_of_the_whole_batch(alone, tmp_path):
     assert same(np.load(watched), np.load(plain))
 
 
-def test_two_workers_write_one_run(alone, tmp_path):
-    ports = free_ports(2)
-    workers = [f"127.0.0.1:{port}" for port in ports]
-    processes = [
-        start(
-            "worker",
-            tmp_path / f"run-{index}",
-            tmp_path / f"weights-{index}.npz",
-            TF_CONFIG=json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}),
+def two_workers(folder, watched):
+    """Trains in two real processes on loopback; returns the weights that each of them ends with."""
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    weights = [folder / f"weights-{index}-{watched}.npz" for index in range(2)]
+    finish(
+        *(
+            start(
+                "worker",
+                folder / f"run-{index}" if watched else "none",
+                weights[index],
+                TF_CONFIG=json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}),
+            )
+            for index in range(2)
         )
-        for index in range(2)
-    ]
-    finish(*processes)
+    )
+    return [np.load(each) for each in weights]
+
+
+def test_two_workers_write_one_run_and_end_with_the_weights_of_an_unwatched_training(alone, tmp_path):
+    one, other = two_workers(tmp_path, watched=True)
     log = kgrad.read_run(tmp_path / "run-0")
     assert not (tmp_path / "run-1").exists()
     assert len(log) == 8
     expected = alone[0]
     for name in ("gradient_norm", "gradient_max", "weight_norm", "update_norm", "global_norm"):
         np.testing.assert_allclose(log[name], expected[name], rtol=1e-3, atol=1e-6, err_msg=name)
-    assert same(np.load(tmp_path / "weights-0.npz"), np.load(tmp_path / "weights-1.npz"))
+    plain, _ = two_workers(tmp_path, watched=False)
+    assert same(one, other)
+    assert same(one, plain)
