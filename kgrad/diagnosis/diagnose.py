@@ -144,7 +144,9 @@ def _explain(outcomes: tuple[Outcome, ...], rules: tuple[Rule, ...]) -> tuple[Ou
     def marked(outcome: Outcome) -> Outcome:
         if outcome.finding is None or outcome.finding.caused_by or outcome.finding.details.get("root"):
             return outcome
-        cause = next((c for c in by_rule[outcome.rule].symptom_of if c in diseases), None)
+        mine = f"{outcome.rule}:{outcome.finding.details.get('kind')}"  # what is named by its kind causes what names it
+        causes = (c for c in by_rule[outcome.rule].symptom_of if c in diseases)
+        cause = next((c for c in causes if mine not in by_rule[c.split(":")[0]].symptom_of), None)
         return replace(outcome, finding=replace(outcome.finding, caused_by=cause and cause.split(":")[0]))
 
     return tuple(marked(outcome) for outcome in outcomes)

@@ -8,16 +8,12 @@ from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import compiled_code, inner_optimizer, number, optimizer_code
 from kgrad.prescription.effect import Effect
-from kgrad.prescription.optimizer import PLAIN_OPTIMIZERS
+from kgrad.prescription.optimizer import ADAM_START, PLAIN_OPTIMIZERS
 from kgrad.prescription.prescription import Prescription
 
 # The middle, on a log scale, of the range 1e-4 ... 1e-1 that TheDeepChecker (Ben Braiek & Khomh 2023) takes for
 # sound: an update of this share of the weight's norm per step.
 TARGET_RATIO = 3e-3
-# The first update of the median kernel under Adam in the middle one of 60 healthy trainings of those corpora (half of
-# them lie between 0.4 % and 2 %). Weights that hardly moved are those of the start, and adaptive steps do not shrink
-# with the gradient as those of plain descent do: they are compared with a start.
-_ADAPTIVE_START = 1e-2
 # Its upper end: steps of this share throw weights away instead of correcting them.
 _TOO_FAST = 0.1
 # The largest change of a layer that a first step may make: three in four of the 24 healthy trainings of
@@ -141,8 +137,10 @@ def prescribe_suggested_rate(log: RunLog, finding: Finding) -> Prescription | No
     if not present or not wanted or isinstance(config, Mapping):
         return None
     if ratio and float(ratio) < TARGET_RATIO:  # the rule names the least sound rate; this aims at the middle of them
+        # Weights that hardly moved are those of the start, and adaptive steps do not shrink with the gradient as those
+        # of plain descent do: they are compared with a start.
         plain = inner_optimizer(log.info)["class_name"] in PLAIN_OPTIMIZERS
-        wanted = float(present) * (TARGET_RATIO if plain else _ADAPTIVE_START) / float(ratio)
+        wanted = float(present) * (TARGET_RATIO if plain else ADAM_START) / float(ratio)
     elif finding.details.get("kind") == "overshoot":
         wanted = max(abs(float(wanted)), _rate_of_the_start(log, abs(float(present))))
     bound, steepness = _within_curvature(log, finding, abs(float(wanted)))

@@ -125,8 +125,8 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     "saddle-point": _all(prescribe_optimizer, prescribe_momentum, prescribe_initializer, prescribe_perturbation),
     "plateau": _all(
         prescribe_nonlinearity,
-        prescribe_initializer,
         prescribe_non_saturating,
+        prescribe_initializer,
         prescribe_optimizer,
         prescribe_higher_rate,
     ),

@@ -32,7 +32,7 @@ NOT_LEARNED = Limit("learned", 0.1, "share", "as in the rule plateau.")
     limits=(NEGATIVE, SMALL, LASTING, LEAVES, FALLS, NOT_LEARNED),
     symptom_of=(
         *("nonfinite-gradient", "exploding-gradient", "vanishing-gradient", "dead-units", "poor-initialization"),
-        *("output-loss-mismatch", "unscaled-inputs"),
+        *("output-loss-mismatch", "unscaled-inputs", "plateau:linear"),
     ),
 )
 def saddle_point(log: RunLog) -> Finding | None:

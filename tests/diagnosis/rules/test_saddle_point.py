@@ -68,3 +68,13 @@ def test_a_factor_on_the_loss_changes_nothing(factor):
         table[name] = table[name] * factor
     other = outcome(RULE, replace(scaled(log, factor), tables={"curvature": table})).finding
     assert other.severity == outcome(RULE, log).finding.severity
+
+
+def test_a_saddle_of_one_linear_map_is_that_map_s_doing():
+    one_map = replace(run(), structure=deep(activation="linear").structure)
+    causes = {
+        name: {f.rule: f.caused_by for f in diagnose(log).findings}
+        for name, log in (("one map", one_map), ("relu", run()))
+    }
+    assert (causes["one map"]["plateau"], causes["one map"][RULE]) == (None, "plateau")
+    assert (causes["relu"]["plateau"], causes["relu"][RULE]) == (RULE, None)
