@@ -7,7 +7,7 @@ from kgrad.prescription.effect import Effect
 from kgrad.prescription.feed_forward import is_feed_forward
 from kgrad.prescription.gains import initializer
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.rectifier import BORN_DEAD, DEEP_FOR_RELU, born_dead, calmer_rate, dense_chain, rectifier
+from kgrad.prescription.rectifier import BORN_DEAD, DEEP_FOR_RELU, born_dead, calmer_rate, dense_chain, depth, rectifier
 
 # The largest slope of a saturating activation: what a layer at best leaves of the gradient.
 _LARGEST_SLOPE = {"sigmoid": 0.25, "hard_sigmoid": 1 / 6, "tanh": 1.0, "softsign": 1.0}
@@ -42,7 +42,7 @@ def prescribe_non_saturating(log: RunLog, finding: Finding) -> Prescription | No
         f"{wanted} passes all of it where it is active.",
         (
             Evidence("largest slope of the present activation", slope),
-            Evidence("hidden dense layers; ELU in more than", float(len(dense_chain(log))), "layers", DEEP_FOR_RELU),
+            Evidence("layers with a kernel; ELU in more than", float(depth(log)), "layers", DEEP_FOR_RELU),
         ),
         Effect(f"gradient that {len(hidden)} activations pass on, at most", slope ** len(hidden), 1.0, "1", _SLOPES)
         if slope < 1

@@ -22,14 +22,19 @@ def rectifier(log: RunLog, names: Sequence[str] = ()) -> str:
 
     Of a chain of `n` ReLU layers of `w` units, with symmetric weights and zero biases, all units of some layer are off
     for an input with a chance of `1 - (1 - 2^-w)^n`; the output is then a constant and no gradient goes through (Lu et
-    al. 2020, "Dying ReLU and Initialization", section 3). ELU has a slope everywhere; in more than five dense layers it
-    also learns faster and generalizes better than ReLU (Clevert et al. 2016, abstract). GELU is for the feed-forward
-    branches of transformers, which it was made for (Hendrycks & Gimpel 2016; Devlin et al. 2019): on inputs that a
-    layer normalization brings to unit scale it passes those near zero on by their size.
+    al. 2020, "Dying ReLU and Initialization", section 3). ELU has a slope everywhere; in networks of more than five
+    layers it also learns faster and generalizes better than ReLU (Clevert et al. 2016, abstract). GELU is for the
+    feed-forward branches of transformers, which it was made for (Hendrycks & Gimpel 2016; Devlin et al. 2019): on
+    inputs that a layer normalization brings to unit scale it passes those near zero on by their size.
     """
     if names and all(is_feed_forward(log.structure, name) for name in names):
         return "gelu"
-    return "elu" if len(dense_chain(log)) > DEEP_FOR_RELU or born_dead(log) > BORN_DEAD else "relu"
+    return "elu" if depth(log) > DEEP_FOR_RELU or born_dead(log) > BORN_DEAD else "relu"
+
+
+def depth(log: RunLog) -> int:
+    """Layers with a kernel, the output layer among them; normalizations and tables have none."""
+    return len({variable.layer for variable in log.structure.variables if variable.role == "kernel"})
 
 
 def born_dead(log: RunLog) -> float:
