@@ -116,8 +116,7 @@ class Patient:
         own = {key: value for key, value in fix["data"].items() if key in PREPROCESSING}
         theirs = {key: value for key, value in self.case["data"].items() if key not in PREPROCESSING}
         built = self._build({**fix, "data": {**theirs, **own}}, self.seed)
-        sizes = ([math.prod(each.shape[1:]) for each in model.inputs] for model in (built.model, self.start))
-        if next(sizes) != next(sizes):
+        if sizes_of(built.model) != sizes_of(self.start):
             return {"published": False}  # a repair for other inputs is one of the data, and nothing to compare with
         measure, curve = Measure(built.model, measured(*taken(built, self.scoring), 256)), []
         every = max(1, built.fit["epochs"] // CURVE)
@@ -225,6 +224,11 @@ def halves(built: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[: rows // 2]), np.sort(order[rows // 2 :])
 
 
+def sizes_of(model: Any) -> list[int]:
+    """How many numbers a row of each input holds."""
+    return [math.prod(each.shape[1:]) for each in model.inputs]
+
+
 def taken(built: Any, rows: np.ndarray) -> tuple[Any, Any]:
     """These rows of the validation data."""
     import keras
@@ -293,7 +297,7 @@ def one(corpus: str, name: str, seed: int, out: str, ways: tuple[str, ...]) -> s
 
 
 def result_of(folder: Path) -> JsonDict | None:
-    """All results of one case and seed; `None` where the first two are not there."""
+    """All results of one case and seed; `None` where the untrained, sick or repaired model was not scored."""
     found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
     if not {"untrained", "repair", "sick"} <= found.keys():
         return None

@@ -99,6 +99,20 @@ def test_every_step_lies_in_exactly_one_phase(name, examined):
             assert later.name != earlier.name
 
 
+@pytest.mark.parametrize("name", STORY_NAMES)
+@pytest.mark.parametrize("every", [2, 4, 10])
+def test_the_phases_stay_where_they_are_on_a_thinned_log(name, every, examined):
+    log, whole = examined(name)[0].log, examined(name)[0].diagnosis.phases
+    thinned = log.only(steps=slice(0, None, every))
+    told = [phase_at(kgrad.diagnose(thinned, layers=False).phases, step) for step in thinned.steps]
+    same = [name == phase_at(whole, step) for name, step in zip(told, thinned.steps, strict=True)]
+    assert sum(same) >= 0.85 * len(same)
+
+
+def phase_at(phases, step):
+    return next(phase.name for phase in phases if phase.first_step <= step <= phase.last_step)
+
+
 @pytest.mark.parametrize("name", [name for name in STORY_NAMES if name != "exploding"])
 def test_the_verdict_is_the_same_on_a_thinned_log(name, examined):
     """Every fourth step alone tells the same; only the explosion is over before the fourth."""

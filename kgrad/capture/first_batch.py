@@ -72,9 +72,9 @@ class FirstBatch:
                 self._keep(keras.utils.unpack_x_y_sample_weight(data))
             except Exception as error:  # any data may come; without the batch there is no probe, and no harm
                 self.failure = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-        if self._recording() and self._is_detailed():
+        if self._recording() and self._is_detailed() and not self.failure:
             with contextlib.suppress(Exception):  # without them the first batch stands for all
-                self.targets.add(keras.utils.unpack_x_y_sample_weight(data)[1])
+                self.targets.add(*keras.utils.unpack_x_y_sample_weight(data)[1:])
         return self._original(data)
 
     def _keep(self, batch: tuple[Any, Any, Any]) -> None:

@@ -21,7 +21,7 @@ from kgrad.capture.probing import Probing
 from kgrad.capture.progress import Progress
 from kgrad.capture.recording import Recording
 from kgrad.capture.replicas import is_recording
-from kgrad.capture.training_data import facts_of_fit
+from kgrad.capture.training_data import batch_size_of_fit, facts_of_fit
 from kgrad.errors import CaptureError
 from kgrad.log.batch import BatchFacts
 from kgrad.log.run_log import RunLog
@@ -214,7 +214,7 @@ class GradientMonitor(keras.callbacks.Callback):
             self._leave_run()
         attachment = Attachment(self.model, lambda: self._progress.plan(), self._died, self._extras)
         if self._writer is None:
-            self._data = facts_of_fit()
+            self._data, self._batch_size = facts_of_fit(), batch_size_of_fit()
         self._begin_probing(attachment)
         try:
             attachment.attach()
@@ -320,6 +320,8 @@ class GradientMonitor(keras.callbacks.Callback):
         facts = {**describe(self.model, self.params or {}), "tags": self._tags, "monitor": self._settings()}
         if self._data is not None:
             facts["data"] = self._data.to_dict()
+        if self._batch_size is not None:
+            facts["fit"]["batch_size"] = self._batch_size
         variables = self._attachment.tap.variables or []
         self._recording = Recording(
             self.model, variables, lambda: claim_free(self.run or _default_run(self.model)), facts

@@ -193,10 +193,9 @@ class Probing:
     def _describe_targets(self, writer: RunWriter) -> None:
         """The facts of the targets of several batches, where those of all rows are not known."""
         seen = self._first_batch.targets.read() if self._first_batch is not None else None
-        if seen is None or self._facts is None or len(seen) != len(self._facts.targets):
-            return
-        named = {facts.name: values for facts, values in zip(self._facts.targets, seen, strict=True)}
-        writer.add_facts(data=self._facts.with_targets(SAMPLE, named).to_dict())
+        if seen is not None and self._facts is not None:
+            targets, is_weighted = seen
+            writer.add_facts(data=self._facts.with_targets(SAMPLE, _arrays(targets), is_weighted).to_dict())
 
     def _take_curvature(self, probe: Probe, steps: int, writer: RunWriter) -> None:
         found = probe.curvature()

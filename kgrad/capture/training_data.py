@@ -14,6 +14,8 @@ from kgrad.log.batch import WHOLE, BatchFacts
 
 # Facts of so many numbers are worked out in a tenth of a second; of larger arrays evenly spaced rows are taken.
 _MOST_NUMBERS = 1_000_000
+# Keras' own default for arrays.
+_USUAL_BATCH = 32
 
 
 def facts_of_fit() -> BatchFacts | None:
@@ -27,6 +29,14 @@ def facts_of_fit() -> BatchFacts | None:
         return None
     facts = facts_of_arrays(given.get("x"), given.get("y"), given.get("sample_weight"))
     return replace(facts, weighted=True) if facts and given.get("class_weight") is not None else facts
+
+
+def batch_size_of_fit() -> int | None:
+    """The `batch_size` that the `Model.fit` above cuts its arrays into, `None` where it was given anything else."""
+    given = next((frame.f_locals for frame in stack() if frame.f_code.co_name == "fit"), {})
+    if "epoch_iterator" not in given or not _named(given.get("x")):
+        return None
+    return int(given.get("batch_size") or _USUAL_BATCH)
 
 
 def facts_of_arrays(x: Any, y: Any = None, sample_weight: Any = None) -> BatchFacts | None:

@@ -31,7 +31,7 @@ _BINARY = frozenset({"binary_crossentropy", "binary_focal_crossentropy"})
 _SPARSE = frozenset({"sparse_categorical_crossentropy"})
 _PROBABILITY = _CATEGORICAL | _BINARY | _SPARSE
 _REGRESSION = frozenset({"mean_squared_error", "mean_absolute_error", "huber", "log_cosh"})
-# Losses of counts, whose logarithm they take: the answer must stay above 0.
+# Losses of counts, which take logarithms: below 0 there is nothing to answer.
 _COUNTS = frozenset({"poisson", "mean_squared_logarithmic_error"})
 # Losses that compare each output with a target of its own; what a loss of one's own does is not known.
 _ELEMENTWISE = (
@@ -73,6 +73,7 @@ def first_mismatch(output: Objective) -> Mismatch | None:
         _no_probability,
         _squashed_twice,
         _several_labels,
+        _counts_below_zero,
         _out_of_reach,
         _logarithm_of_any,
         _hinge,
@@ -231,15 +232,25 @@ def _out_of_reach(output: Objective, loss: str) -> Mismatch | None:
     )
     seen = (Evidence("share of the targets' variance out of reach", share, "share", UNREACHABLE.value),)
     worst, least = ("high", "medium") if share >= GRAVE.value else ("medium", "low")
-    wanted = "softplus" if loss in _COUNTS and (target.minimum or 0.0) >= 0 else "linear"
+    wanted = "softplus" if loss in _COUNTS else "linear"
     return Mismatch("targets-out-of-reach", text, {"activation": wanted}, worst, least, seen)
+
+
+def _counts_below_zero(output: Objective, loss: str) -> Mismatch | None:
+    target = output.target
+    if loss not in _COUNTS or target is None or target.minimum is None or target.minimum >= 0:
+        return None
+    text = f"{loss} is for counts, from 0 on, and the targets go down to {target.minimum:.3g}."
+    seen = (Evidence("smallest target", target.minimum),)
+    fix = {"loss": "mean_squared_error", "activation": "linear"}
+    return Mismatch("counts-below-zero", text, fix, evidence=seen)
 
 
 def _logarithm_of_any(output: Objective, loss: str) -> Mismatch | None:
     if loss != "poisson" or RANGES.get(output.activation or "", (0.0, 1.0))[0] >= 0:
         return None
     text = f"{loss} takes the logarithm of the answer, and {output.layer}, {output.activation}, can answer below 0."
-    return Mismatch("logarithm-of-any", text, {"activation": "softplus"}, "medium", "info")
+    return Mismatch("logarithm-of-any", text, {"activation": "softplus"}, "high", "info")
 
 
 def _hinge(output: Objective, loss: str) -> Mismatch | None:

@@ -202,10 +202,11 @@ class BatchFacts:
         weighted = any((np.asarray(each) != 1).any() for each in (weights or {}).values())
         return cls(source, rows, _facts(inputs), _facts(targets, target=True), weighted)
 
-    def with_targets(self, source: str, targets: Mapping[str, NDArray[Any]]) -> "BatchFacts":
-        """The same, with the targets of these arrays."""
+    def with_targets(self, source: str, targets: Mapping[str, NDArray[Any]], is_weighted: bool) -> "BatchFacts":
+        """The same, with the targets of these arrays; weighted also where those rows were."""
         rows = next((len(values) for values in targets.values()), 0)
-        return replace(self, source=source, rows=rows, targets=_facts(targets, target=True))
+        weighted = self.weighted or is_weighted
+        return replace(self, source=source, rows=rows, targets=_facts(targets, target=True), weighted=weighted)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "BatchFacts":

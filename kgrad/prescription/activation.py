@@ -7,7 +7,7 @@ from kgrad.prescription.effect import Effect
 from kgrad.prescription.feed_forward import is_feed_forward
 from kgrad.prescription.gains import initializer
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.rectifier import BORN_DEAD, DEEP_FOR_RELU, born_dead, calmer_rate, dense_chain, depth, rectifier
+from kgrad.prescription.rectifier import BORN_DEAD, born_dead, calmer_rate, dense_chain, reason_for, rectifier
 
 # The largest slope of a saturating activation: what a layer at best leaves of the gradient.
 _LARGEST_SLOPE = {"sigmoid": 0.25, "hard_sigmoid": 1 / 6, "tanh": 1.0, "softsign": 1.0}
@@ -39,11 +39,8 @@ def prescribe_non_saturating(log: RunLog, finding: Finding) -> Prescription | No
         hidden,
         wanted,
         f"{', '.join(before)} in {len(hidden)} hidden layers passes at most {slope:g} of the gradient on per layer; "
-        f"{wanted} passes all of it where it is active.",
-        (
-            Evidence("largest slope of the present activation", slope),
-            Evidence("layers with a kernel; ELU in more than", float(depth(log)), "layers", DEEP_FOR_RELU),
-        ),
+        f"{reason_for(log, wanted)}.",
+        (Evidence("largest slope of the present activation", slope),),
         Effect(f"gradient that {len(hidden)} activations pass on, at most", slope ** len(hidden), 1.0, "1", _SLOPES)
         if slope < 1
         else None,
@@ -108,7 +105,10 @@ def prescribe_nonlinearity(log: RunLog, finding: Finding) -> Prescription | None
         return None
     hidden = list(finding.layers)
     wanted = rectifier(log)
-    why = f"{len(hidden)} hidden layers without activation are one linear map; with {wanted} between them they are not."
+    why = (
+        f"{len(hidden)} hidden layers without activation are one linear map; with {wanted} between them they are not, "
+        f"and {reason_for(log, wanted)}."
+    )
     return _swap(log, finding, hidden, wanted, why, finding.evidence[:2])
 
 

@@ -27,7 +27,7 @@ def prescribe_smaller_batch(log: RunLog, finding: Finding) -> Prescription | Non
     as large makes four times as many of them for the same work (McCandlish et al. 2018; Shallue et al. 2019).
     """
     per_epoch = (log.info.get("fit") or {}).get("steps_per_epoch") or 0
-    rows, is_known = _rows_of_a_batch(log, per_epoch)
+    rows, is_known = _rows_of_a_batch(log)
     if not 0 < per_epoch < _FEW_UPDATES or rows < 4 * _SMALL:
         return None
     size = f"{rows} rows" if is_known else f"{rows} rows or more"
@@ -53,10 +53,11 @@ def prescribe_smaller_batch(log: RunLog, finding: Finding) -> Prescription | Non
     )
 
 
-def _rows_of_a_batch(log: RunLog, per_epoch: int) -> tuple[int, bool]:
+def _rows_of_a_batch(log: RunLog) -> tuple[int, bool]:
     """Rows of a batch, and whether that is all of them: of a large one only the first rows are kept."""
-    if log.data is not None and log.data.source == WHOLE and per_epoch:
-        return math.ceil(log.data.rows / per_epoch), True
+    size = (log.info.get("fit") or {}).get("batch_size")
+    if size and log.data is not None and log.data.source == WHOLE:
+        return min(int(size), log.data.rows), True
     rows = log.batch.rows if log.batch else 0
     return rows, rows < _MOST_KEPT
 

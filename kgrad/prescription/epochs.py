@@ -4,7 +4,7 @@ import math
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import fit_code
+from kgrad.prescription.code import fit_code, inner_optimizer
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
 
@@ -19,6 +19,7 @@ ENOUGH_UPDATES = 600
 _WORTHWHILE = 1.5
 _MOST = 50.0
 _PATIENCE = 10
+_ACCUMULATION = "gradient_accumulation_steps"
 
 
 def prescribe_more_epochs(log: RunLog, finding: Finding) -> Prescription | None:
@@ -62,7 +63,8 @@ def prescribe_enough_updates(log: RunLog, finding: Finding) -> Prescription | No
 
 def updates_per_epoch(log: RunLog) -> int | None:
     """Optimizer steps of an epoch as `fit` planned them, or as the first one took them; `None`: not known."""
-    planned = (log.info.get("fit") or {}).get("steps_per_epoch")
+    batches = (log.info.get("fit") or {}).get("steps_per_epoch")
+    planned = batches and max(1, batches // int(inner_optimizer(log.info)["config"].get(_ACCUMULATION) or 1))
     if planned or "last_step" not in log.epochs or log.epochs["epoch"][0] != 0:
         return planned or None
     return int(log.epochs["last_step"][0]) + 1
@@ -80,7 +82,7 @@ def planned_updates(log: RunLog) -> int | None:
 def early_stopping(log: RunLog, epochs: int) -> dict[str, str | int]:
     """What to watch for the end, and how many epochs without anything better are waited for."""
     watched = "val_loss" if "val_loss" in log.epochs else "loss"
-    return {"monitor": watched, "patience": max(_PATIENCE, epochs // 10)}
+    return {"monitor": watched, "patience": min(max(_PATIENCE, epochs // 10), max(1, epochs // 2))}
 
 
 def _longer(

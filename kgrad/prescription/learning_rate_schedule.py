@@ -1,5 +1,7 @@
 """The learning-rate-schedule knob: a rate that begins small, or that falls once the loss stands."""
 
+from collections.abc import Mapping
+
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import inner_optimizer, optimizer_code
@@ -8,6 +10,8 @@ from kgrad.prescription.prescription import Prescription
 
 def prescribe_decay(log: RunLog, finding: Finding) -> Prescription | None:
     """A rate that is halved whenever the loss stops falling: large steps first, small ones to settle."""
+    if isinstance(inner_optimizer(log.info)["config"].get("learning_rate"), Mapping):
+        return None  # a schedule is changed by hand, and Keras lets no callback set its rate
     epochs = (log.info.get("fit") or {}).get("epochs") or 10
     patience = max(2, epochs // 10)
     return Prescription(

@@ -114,8 +114,10 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     "output-loss-mismatch": _all(prescribe_output),
     "unscaled-inputs": _all(prescribe_input_scaling),
     "over-regularised": _all(prescribe_regularization),
-    "learning-rate-too-high": _all(
-        prescribe_usual_momentum, prescribe_suggested_rate, prescribe_warm_up, prescribe_decay
+    "learning-rate-too-high": _all(prescribe_usual_momentum, prescribe_suggested_rate, prescribe_decay),
+    # The first step is the rate's doing alone.
+    "learning-rate-too-high:overshoot": _all(
+        prescribe_suggested_rate, prescribe_usual_momentum, prescribe_warm_up, prescribe_decay
     ),
     "learning-rate-too-low": _all(prescribe_optimizer, prescribe_suggested_rate, prescribe_momentum),
     "slow-convergence": _all(prescribe_smaller_batch, prescribe_more_epochs, prescribe_momentum),
@@ -163,7 +165,7 @@ def _further(log: RunLog, diagnosis: Diagnosis, offered: list[Prescription]) -> 
     first = next((each for each in diagnosis.findings if offered and each.rule == offered[0].finding), None)
     if first is None:
         return ()
-    return tuple(filter(None, (prescribe_enough_descent(log, first), prescribe_enough_updates(log, first))))
+    return tuple(filter(None, (prescribe_enough_updates(log, first), prescribe_enough_descent(log, first))))
 
 
 def _without_repeats(offered: list[Prescription]) -> list[Prescription]:

@@ -69,16 +69,47 @@ def test_arrays_are_known_as_a_whole_and_nothing_is_kept(tmp_path):
     assert kgrad.read_run(tmp_path / "run").data.source == "training arrays"
 
 
+def test_targets_by_name_stay_with_their_names(tmp_path):
+    inputs = keras.Input((5,))
+    outputs = {name: keras.layers.Dense(1, name=name)(inputs) for name in ("zeta", "alpha")}
+    made = keras.Model(inputs, outputs)
+    made.compile("adam", {"zeta": "mse", "alpha": "mse"})
+    data = tf.data.Dataset.from_tensor_slices((X, {"zeta": RAMP + 100, "alpha": RAMP})).batch(32)
+    facts = {each.name: each.mean for each in watched(tmp_path / "run", made, data).data.targets}
+    assert facts["zeta"] == pytest.approx(100, abs=2)
+    assert facts["alpha"] == pytest.approx(0, abs=2)
+
+
+def test_weights_of_a_data_set_are_noticed_wherever_they_are(tmp_path):
+    weights = {0: 1.0, 1: 1.0, 2: 1.0, 3: 10.0}  # the first batch holds class 0 alone
+    made = model(CLASSES, "sparse_categorical_crossentropy", "softmax")
+    log = watched(tmp_path / "run", made, in_order(SORTED), class_weight=weights)
+    assert (log.batch.weighted, log.data.weighted) == (False, True)
+    assert constant_answer(log) is None
+
+
 def test_the_oldest_batch_goes_first_and_short_batches_count_what_they_hold():
     seen = SeenTargets()
     seen.add(tf.zeros([3]))
     assert seen.read() is None
     for value in range(1, BATCHES + 2):
         seen.add(tf.fill([1 if value == 5 else 3], float(value)))
-    (rows,) = seen.read()
+    rows, is_weighted = seen.read()
     assert set(rows.tolist()) == set(map(float, range(2, BATCHES + 2)))
     assert (rows == 5).sum() == 1
     assert len(rows) == 3 * BATCHES - 2
+    assert not is_weighted
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "int64", "float16", "float64"])
+def test_numbers_of_every_type_come_back_as_they_were(dtype):
+    seen = SeenTargets()
+    for value in (0, 1):
+        seen.add({"b": tf.cast(tf.fill([2], value), dtype), "a": None})
+    rows, _ = seen.read()
+    assert rows["a"] is None
+    assert rows["b"].dtype == dtype
+    assert rows["b"].tolist() == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("targets", [None, tf.constant(["a", "b"]), tf.ragged.constant([[1], [2, 3]])], ids=str)
@@ -90,8 +121,10 @@ def test_what_is_no_number_is_left_alone(targets):
 
 
 def test_memory_is_bounded():
-    seen = SeenTargets()
-    seen.add(tf.zeros([64, 256, 256, 1]))
-    seen.add(tf.zeros([64, 256, 256, 1]))
-    (rows,) = seen.read()
-    assert rows.nbytes <= 16 << 20
+    small, large = SeenTargets(), SeenTargets()
+    for _ in range(2):
+        small.add(tf.zeros([64, 32, 32, 1]))
+        large.add(tf.zeros([2, 1024, 1024, 3]))
+    rows, _ = small.read()
+    assert rows.size <= 1_000_000
+    assert large.read() is None

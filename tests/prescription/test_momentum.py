@@ -34,6 +34,18 @@ def test_small_and_few_steps_of_descent_get_momentum_beside_the_cure():
     assert runs_as_pasted(first)["optimizer"].momentum == pytest.approx(0.9)
 
 
+def test_where_momentum_would_not_do_either_the_rate_becomes_the_usual_one_too():
+    inside, first = parts(descent(rate=1e-4))
+    assert inside[1] == {"momentum": 0.9, "nesterov": True, "learning_rate": 0.01}
+    assert float(runs_as_pasted(first)["optimizer"].learning_rate) == pytest.approx(0.01)
+
+
+def test_under_accumulation_an_update_is_several_batches():
+    inside, _ = parts(descent(epochs=40, gradient_accumulation_steps=8))
+    assert any("epochs" in each for each in inside)
+    assert not any("epochs" in each for each in parts(descent(epochs=40))[0])
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -62,8 +74,16 @@ def test_pushes_that_last_a_hundred_steps_are_brought_to_the_usual_ten():
     assert first.settings == {"momentum": 0.9}
     assert (first.effect.before, first.effect.after) == (pytest.approx(100), pytest.approx(10))
     runs_as_pasted(first)
+    forever = named("exploding-gradient", descent(rate=0.02, epochs=1000, momentum=1.0))[0]
+    assert (forever.settings, forever.effect) == ({"momentum": 0.9}, None)
     usual = named("exploding-gradient", descent(epochs=1000, momentum=0.9))
     assert all("momentum" not in each.settings for each in usual)
+
+
+def test_a_first_step_that_threw_the_weights_is_the_rate_s_doing():
+    details = {"kind": "overshoot", "learning_rate": 0.5, "suggested": 0.01}
+    first = named("learning-rate-too-high", descent(rate=0.5, epochs=1000, momentum=0.99), **details)[0]
+    assert first.knob == "learning_rate"
 
 
 def test_what_grows_gets_no_larger_weights():
@@ -88,7 +108,7 @@ def test_prescribing_for_a_healthy_run_says_nothing_of_momentum():
 def test_adam_s_rate_moves_a_narrow_layer_as_healthy_trainings_begin():
     wide = descent(1e-4, epochs=1000)
     sizes = np.array([variable.size for variable in wide.structure.variables], dtype=float)
-    for spread, rate in ((0.03, 1e-3), (0.4, 4e-3), (9.0, 1e-2)):
+    for spread, rate in ((0.03, 1e-3), (0.4, 4e-3), (9.0, 7.1e-3)):  # the last are sick: He's would be sqrt(2 / 4)
         norms = np.tile(spread * np.sqrt(sizes), (200, 1))
         log = replace(wide, columns={**wide.columns, "weight_norm": norms})
         first = named("learning-rate-too-low", log, learning_rate=1e-4, suggested=1.0, ratio=1e-5)[0]

@@ -32,6 +32,14 @@ def test_relu_is_not_prescribed_where_it_is_born_dead():
     assert named("vanishing-gradient", few)[0].settings["activation"] == rectifier(few) == "relu"
 
 
+def test_layers_side_by_side_make_no_depth():
+    log = wide(deep(layers=8, activation="sigmoid"), 64)
+    first, *hidden, last = log.structure.layers
+    beside = (first, *(replace(each, inbound=()) for each in hidden), replace(last, inbound=(hidden[0].name,)))
+    assert rectifier(log) == "elu"
+    assert rectifier(replace(log, structure=replace(log.structure, layers=beside))) == "relu"
+
+
 def test_in_more_than_five_layers_elu_is_the_better_rectifier():
     assert rectifier(wide(deep(layers=6, activation="sigmoid"), 64)) == "elu"
 
@@ -234,11 +242,12 @@ def test_smaller_batches_of_few_rows_go_with_more_epochs():
     runs_as_pasted(first)
 
 
-def test_rows_of_a_large_batch_are_counted_from_all_rows():
+def test_rows_of_a_large_batch_are_those_that_fit_was_given():
     log = scaled(deep(), np.zeros((256, 3)), np.zeros(256), fit={"epochs": 5, "steps_per_epoch": 2})
     assert "256 rows or more" in named("slow-convergence", log, path=0.1)[0].before
     whole = BatchFacts.of(WHOLE, {"": np.zeros((2000, 3))}, {"": np.zeros(2000)}).to_dict()
-    first = named("slow-convergence", replace(log, info={**log.info, "data": whole}), path=0.1)[0]
+    fit = {"epochs": 5, "steps_per_epoch": 2, "batch_size": 1000}
+    first = named("slow-convergence", replace(log, info={**log.info, "data": whole, "fit": fit}), path=0.1)[0]
     assert "1000 rows" in first.before
     assert first.settings["epochs"] == 10  # 63 updates each
 
