@@ -9,6 +9,7 @@ import keras
 from kgrad import workflow
 from kgrad.diagnosis.finding import at_least
 from kgrad.diagnosis.signals import late_fall
+from kgrad.prescription.epochs import ENOUGH_UPDATES
 from kgrad.prescription.sound import sound_changes
 from kgrad.treatment.apply import apply
 from kgrad.treatment.attempts import NO_CHANGE, Change, attempt, changes_of, ranked, words
@@ -22,7 +23,7 @@ _TRIAL_SHARE = 0.15
 _TRIAL_STEPS = 60
 _MOST_CHANGES = 6
 _MOST_ROUNDS = 8
-# A healed model that is learning still may have so many whole trainings more, if the budget holds them.
+# A healed model that is learning still may have so many whole trainings more, or the updates that are enough as a rule.
 _MORE = 3
 # As in the rule `slow-convergence`: a loss that falls by this share over the last half may not have arrived.
 _FALLS = 0.02
@@ -99,7 +100,9 @@ class Course:
     def _train_on(self, search: _Search) -> None:
         """A healed model that is learning still goes on while it gets better: it began later than was planned."""
         fall, _ = late_fall(search.examination.log)  # noise hides a fall that goes on, and going on is measured anyway
-        epochs = min(_MORE * int(self._data.arguments.get("epochs", 1)), self._state.left // self._data.per_epoch)
+        per_epoch = self._data.per_epoch
+        wanted = max(_MORE * int(self._data.arguments.get("epochs", 1)), ENOUGH_UPDATES // per_epoch)
+        epochs = min(wanted, self._state.left // per_epoch)
         if not self._state.changes or fall <= _FALLS or epochs < 1:
             return
         reason = "Healed, and learning still: trained on while it gets better."

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from rich.progress import BarColumn, Progress, TextColumn
 
+from kgrad.prescription.epochs import ENOUGH_UPDATES
 from kgrad.treatment.apply import apply
 from kgrad.treatment.attempts import words
 from kgrad.treatment.batches import endless, measured
@@ -21,7 +22,7 @@ from kgrad.treatment.watch import Data, State
 # A whole plain training has room this many times in the default budget: under watch, in trials, and once healed.
 _TRAININGS = 10
 # A plain training of a few steps may be sick of just that: the default budget is never smaller.
-_LEAST_STEPS = 1000
+_LEAST_STEPS = 5 * ENOUGH_UPDATES
 
 
 def treat(
@@ -45,7 +46,7 @@ def treat(
         model: a built and compiled Sequential or Functional model with one output; it is not touched.
         x: inputs as `fit` takes them: an array, any nesting of arrays, or a `tf.data.Dataset` of known length.
         y: targets; `None` for a dataset.
-        budget: training steps of all models together; by default ten times those of the plain training, and 1,000
+        budget: training steps of all models together; by default ten times those of the plain training, and 3,000
             at least.
         seed: of initial weights and of the batches of trials.
         progress: whether to draw a progress bar.
