@@ -7,7 +7,7 @@ import numpy as np
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding, power
 from kgrad.diagnosis.rule import Limit, rule
-from kgrad.diagnosis.skill import learned
+from kgrad.diagnosis.skill import constant_answer, learned
 from kgrad.log.run_log import FloatArray, RunLog
 
 GROWTH = Limit(
@@ -105,9 +105,12 @@ def _loss_rises(log: RunLog, onset: int) -> bool:
     size = int(edges[1] - edges[0])
     before = loss[max(0, onset - size) : max(onset, 1)]
     known = before[np.isfinite(before)]
+    level = abs(float(np.mean(known))) if len(known) else 0.0
+    if len(known) < signals.SMALLEST_WINDOW:  # the loss of a step or two may be small by chance
+        level = max(level, constant_answer(log) or 0.0)
     # Means of windows: they see a spike of a few steps, and not the ups and downs of single examples.
     after = [np.mean(loss[max(a, onset) : b]) for a, b in pairwise(edges) if b > onset]
-    return bool(len(known) and max(after) > LOSS_RISE.value * abs(np.mean(known)))
+    return bool(len(known) and max(after) > LOSS_RISE.value * level)
 
 
 def _over_steps(log: RunLog, growth: FloatArray, onset: int, dies: bool) -> Finding:

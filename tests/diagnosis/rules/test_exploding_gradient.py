@@ -3,6 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kgrad.log.batch import BatchFacts
+
 from .cases import deep, outcome, scaled
 
 
@@ -93,3 +95,16 @@ def test_spikes_that_a_run_survives_are_a_note():
 def test_a_factor_on_the_loss_changes_nothing(factor):
     one, other = (outcome("exploding-gradient", log).finding for log in (exploding(), scaled(exploding(), factor)))
     assert (one.severity, one.first_step, one.last_step) == (other.severity, other.first_step, other.last_step)
+
+
+def test_a_first_row_that_happens_to_be_right_makes_no_explosion():
+    """In batches of one row the first loss may be next to nothing, and so its gradient."""
+    norm, loss = np.ones(200), np.random.default_rng(0).uniform(0.5, 1.5, 200)
+    norm[0], loss[0] = 1e-6, 1e-3
+    targets = np.random.default_rng(0).normal(size=(64, 1))
+    facts = BatchFacts.of("given", {"": np.ones((64, 2))}, {"": targets}).to_dict()
+    log = deep(global_norm=norm, loss=loss)
+    log = replace(log, info={**log.info, "loss": "mse", "batch": facts})
+    assert outcome("exploding-gradient", log).status == "clear"
+    grown = replace(log, columns={**log.columns, "global_norm": 1e3 * norm, "loss": 1e3 * loss})
+    assert outcome("exploding-gradient", grown).status == "found"
