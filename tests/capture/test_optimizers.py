@@ -130,7 +130,7 @@ def test_accumulated_micro_batches_make_one_step(kind, vectors, tokens, tmp_path
     assert same_weights(watched, train_plain(build, data, batch_size=8))
     expected = train_by_hand(lambda: build(None), batches_of(data))
     del expected["loss"]  # the loss of a step is that of its last micro-batch
-    assert_agrees(log, expected)
+    assert_agrees(log, expected, tolerance=1e-3)  # two halves' mean rounds otherwise, and the trainings drift apart
 
 
 def test_the_cosine_under_accumulation_is_that_of_whole_steps(vectors, tmp_path):
