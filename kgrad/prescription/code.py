@@ -45,6 +45,13 @@ _OPTIMIZER_DEFAULTS: dict[str, Any] = {
 }
 
 
+# Keras' own learning-rate schedules.
+_SCHEDULES = (
+    *("CosineDecay", "CosineDecayRestarts", "ExponentialDecay", "InverseTimeDecay", "PiecewiseConstantDecay"),
+    "PolynomialDecay",
+)
+
+
 def number(value: float) -> str:
     """A number as a person would type it: two significant digits.
 
@@ -144,12 +151,19 @@ def inner_optimizer(info: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _rate(rate: Any) -> str:
-    if isinstance(rate, Mapping):
-        return f"{rate.get('class_name', 'schedule')}(...)"
-    return _short(rate)
+    """A number, or the schedule with its arguments; of one that is not Keras' own only its name is known."""
+    if not isinstance(rate, Mapping):
+        return _short(rate)
+    name, config = rate.get("class_name", "schedule"), rate.get("config") or {}
+    if name not in _SCHEDULES or not config:
+        return f"{name}(...)"
+    given = [f"{key}={_short(value)}" for key, value in config.items() if key != "name" and value is not None]
+    return f"keras.optimizers.schedules.{name}({', '.join(given)})"
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value))}]"
     return repr(float(f"{value:.6g}")) if isinstance(value, float) else repr(value)
 
 

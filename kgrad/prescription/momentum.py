@@ -71,7 +71,7 @@ def prescribe_usual_momentum(log: RunLog, finding: Finding) -> Prescription | No
     """
     optimizer = inner_optimizer(log.info)
     momentum = float(optimizer["config"].get("momentum") or 0.0)
-    if momentum <= _LASTING or isinstance(optimizer["config"].get("learning_rate"), Mapping):
+    if momentum <= _LASTING:
         return None
     pushes = 1 / (1 - momentum) if momentum < 1 else math.inf
     why = f"With a momentum of {momentum:.3g} a push goes on for {pushes:.3g} steps, with the usual {USUAL} for ten."

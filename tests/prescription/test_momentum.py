@@ -113,3 +113,15 @@ def test_adam_s_rate_moves_a_narrow_layer_as_healthy_trainings_begin():
         log = replace(wide, columns={**wide.columns, "weight_norm": norms})
         first = named("learning-rate-too-low", log, learning_rate=1e-4, suggested=1.0, ratio=1e-5)[0]
         assert (first.settings["optimizer"], first.settings["learning_rate"]) == ("Adam", pytest.approx(rate))
+
+
+def test_a_schedule_is_written_out_and_runs_as_pasted():
+    config = {"initial_learning_rate": 0.1, "decay_steps": 100, "alpha": 0.0, "name": "CosineDecay", "warmup_steps": 0}
+    schedule = {"class_name": "CosineDecay", "config": config}
+    first = named("exploding-gradient", descent(rate=schedule, epochs=1000, momentum=0.99))[0]
+    assert "keras.optimizers.schedules.CosineDecay(initial_learning_rate=0.1, decay_steps=100" in first.code
+    made = runs_as_pasted(first)["optimizer"]
+    assert made.momentum == pytest.approx(0.9)
+    assert float(made.learning_rate) == pytest.approx(0.1)
+    own = {**schedule, "class_name": "MyDecay"}
+    assert "MyDecay(...)" in named("exploding-gradient", descent(rate=own, momentum=0.99))[0].code
