@@ -18,7 +18,6 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +90,11 @@ class Judged:
         return self.predicted == self.label
 
 
-@cache
 def builder(corpus: str) -> Any:
-    """The module `build_case` of a corpus, apart from those of others."""
+    """The module `build_case` of a corpus, apart from those of others; made once in each process."""
     name = f"build_case_{abs(hash(corpus))}"
+    if name in sys.modules:
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, Path(corpus) / "build_case.py")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
