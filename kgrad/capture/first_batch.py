@@ -13,10 +13,9 @@ import keras
 import tensorflow as tf
 from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
-from kgrad.capture.seen_targets import SeenTargets
+from kgrad.capture.seen_targets import MOST_ROWS, SeenTargets, padded
 
-# Enough for statistics over rows, and a bound on what a probe costs: at most these many rows and bytes are kept.
-MOST_ROWS = 256
+# A bound on what a probe costs beside that of rows, which are enough for statistics.
 MOST_BYTES = 16 << 20
 
 
@@ -127,9 +126,7 @@ def _room(leaf: tf.Tensor, rows: int, compiled: bool) -> ResourceVariable:
 
 
 def _fitted(rows: tf.Tensor, room: ResourceVariable) -> tf.Tensor:
-    if room.shape[0] is None:
-        return rows
-    return tf.pad(rows, [[0, room.shape[0] - tf.shape(rows)[0]], *([[0, 0]] * (room.shape.rank - 1))])
+    return rows if room.shape[0] is None else padded(rows, room.shape[0])
 
 
 def _empty(shape: tf.TensorShape, dtype: tf.DType) -> tf.Tensor:

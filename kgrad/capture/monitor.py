@@ -138,6 +138,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._recording: Recording | None = None
         self._read_by = 0.0
         self._data: BatchFacts | None = None
+        self._batch_size: int | None = None
         self._progress = Progress(every, self._details_every)
 
     __new__.__signature__ = inspect.signature(__init__)  # type: ignore[attr-defined]  # what help() shows

@@ -11,11 +11,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
+from kgrad.log.batch import MOST_NUMBERS
+
 # So many batches are kept, the oldest going first.
 BATCHES = 32
-# Of each so many rows at most, and in all so many numbers: their facts are then worked out in a tenth of a second.
-_MOST_ROWS = 256
-_MOST_NUMBERS = 1_000_000
+# Of each so many rows at most.
+MOST_ROWS = 256
 
 
 class SeenTargets:
@@ -50,9 +51,7 @@ class SeenTargets:
         place = tf.cast(tf.math.floormod(self._taken.read_value(), BATCHES), tf.int32)
         for room, leaf in zip(self._rooms, leaves, strict=True):
             if room is not None:
-                head = tf.cast(leaf[: self._rows], room.dtype)
-                missing = [[0, self._rows - tf.shape(head)[0]], *([[0, 0]] * (len(leaf.shape) - 1))]
-                _put(room, place, tf.pad(head, missing))
+                _put(room, place, padded(tf.cast(leaf[: self._rows], room.dtype), self._rows))
         assert self._filled is not None
         assert self._weighted is not None
         _put(self._filled, place, tf.cast(tf.minimum(tf.shape(present[0])[0], self._rows), tf.float32))
@@ -75,7 +74,7 @@ class SeenTargets:
 
     def _make_room(self, y: Any, leaves: list[tf.Tensor | None]) -> bool:
         size = sum(int(np.prod(leaf.shape[1:], dtype=np.int64)) for leaf in leaves if leaf is not None)
-        self._rows = min(_MOST_ROWS, _MOST_NUMBERS // (BATCHES * max(1, size)))
+        self._rows = min(MOST_ROWS, MOST_NUMBERS // (BATCHES * max(1, size)))
         if self._rows < 1:
             return False
         self._structure = tf.nest.map_structure(lambda _: 0, y)
@@ -92,6 +91,11 @@ class SeenTargets:
         # As floats: TensorFlow has no kernel that scatters small integers on every device.
         dtype = tf.float64 if leaf.dtype in (tf.float64, tf.int64) else tf.float32
         return _variable(tf.zeros([BATCHES, self._rows, *leaf.shape[1:]], dtype))
+
+
+def padded(rows: tf.Tensor, count: int) -> tf.Tensor:
+    """The rows, with zeros behind them up to so many."""
+    return tf.pad(rows, [[0, count - tf.shape(rows)[0]], *([[0, 0]] * (len(rows.shape) - 1))])
 
 
 def _shapes_of(leaves: list[tf.Tensor | None]) -> list[tf.TensorShape | None]:

@@ -10,10 +10,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kgrad.capture.frames import stack
-from kgrad.log.batch import WHOLE, BatchFacts
+from kgrad.log.batch import MOST_NUMBERS, WHOLE, BatchFacts
 
-# Facts of so many numbers are worked out in a tenth of a second; of larger arrays evenly spaced rows are taken.
-_MOST_NUMBERS = 1_000_000
 # Keras' own default for arrays.
 _USUAL_BATCH = 32
 
@@ -24,19 +22,21 @@ def facts_of_fit() -> BatchFacts | None:
     Keras tells a callback nothing of the data; they stand in the frame of `fit`, the rows of `validation_split` already
     cut off. Data sets and generators are left alone: reading them would change what the training gets.
     """
-    given = next((frame.f_locals for frame in stack() if frame.f_code.co_name == "fit"), {})
-    if "epoch_iterator" not in given:
-        return None
+    given = _given_to_fit()
     facts = facts_of_arrays(given.get("x"), given.get("y"), given.get("sample_weight"))
     return replace(facts, weighted=True) if facts and given.get("class_weight") is not None else facts
 
 
 def batch_size_of_fit() -> int | None:
     """The `batch_size` that the `Model.fit` above cuts its arrays into, `None` where it was given anything else."""
+    given = _given_to_fit()
+    return int(given.get("batch_size") or _USUAL_BATCH) if _arrays(given.get("x")) else None
+
+
+def _given_to_fit() -> Mapping[str, Any]:
+    """The arguments of the `Model.fit` above, by name; empty where there is none."""
     given = next((frame.f_locals for frame in stack() if frame.f_code.co_name == "fit"), {})
-    if "epoch_iterator" not in given or not _named(given.get("x")):
-        return None
-    return int(given.get("batch_size") or _USUAL_BATCH)
+    return given if "epoch_iterator" in given else {}
 
 
 def facts_of_arrays(x: Any, y: Any = None, sample_weight: Any = None) -> BatchFacts | None:
@@ -49,14 +49,20 @@ def facts_of_arrays(x: Any, y: Any = None, sample_weight: Any = None) -> BatchFa
 
 
 def _named(nested: Any) -> dict[str, NDArray[Any]] | None:
-    """Evenly spaced rows of each array by its name, `""` where there is only one; `None` where one is no array."""
+    """Evenly spaced rows of each array by its name; `None` where one is no array."""
+    arrays = _arrays(nested)
+    return None if arrays is None else {name: _some_rows(leaf) for name, leaf in arrays.items()}
+
+
+def _arrays(nested: Any) -> dict[str, Any] | None:
+    """Each array by its name, `""` where there is only one; `None` where one is no array."""
     if nested is None:
         return {}
     entries = nested if isinstance(nested, Mapping) else dict(enumerate(keras.tree.flatten(nested)))
     if any(not _is_array(leaf) for leaf in entries.values()):
         return None
     alone = len(entries) == 1 and not isinstance(nested, Mapping)
-    return {"" if alone else str(name): _some_rows(leaf) for name, leaf in entries.items()}
+    return {"" if alone else str(name): leaf for name, leaf in entries.items()}
 
 
 def _is_array(leaf: Any) -> bool:
@@ -66,7 +72,7 @@ def _is_array(leaf: Any) -> bool:
 
 def _some_rows(leaf: Any) -> NDArray[Any]:
     values = np.asarray(leaf)
-    most = max(1, _MOST_NUMBERS // max(1, int(np.prod(values.shape[1:]))))
+    most = max(1, MOST_NUMBERS // max(1, int(np.prod(values.shape[1:]))))
     if len(values) <= most:
         return values
     return values[np.linspace(0, len(values) - 1, most).astype(np.int64)]

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 WHOLE = "training arrays"
 # The source of facts whose targets are those of several batches.
 SAMPLE = "training batches"
+# Facts of so many numbers are worked out in a tenth of a second; of more, some rows are taken.
+MOST_NUMBERS = 1_000_000
 # More distinct values than this are not counted: no set of classes is that large in one small batch.
 _MOST_DISTINCT = 1000
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from kgrad.diagnosis import signals
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import FloatArray, RunLog
@@ -134,7 +135,7 @@ def _from_weights(log: RunLog) -> float | None:
     """The norm at which a step of plain SGD moves a typical kernel by a sound share of its size."""
     if inner_optimizer(log.info)["class_name"] != "SGD" or not {"weight_norm", "learning_rate"} <= set(log.columns):
         return None
-    kernels = [i for i, variable in enumerate(log.structure.variables) if variable.is_kernel]
+    kernels = signals.kernels(log)
     size, rate = float(np.median(log["weight_norm"][0, kernels])), float(log["learning_rate"][0])
     return TARGET_RATIO * size / rate if kernels and rate > 0 and np.isfinite(size) else None
 

@@ -49,7 +49,7 @@ def prescribe_enough_updates(log: RunLog, finding: Finding) -> Prescription | No
     to that many, with early stopping, so that a task that needs fewer takes hardly longer.
     """
     epochs, per_epoch = (log.info.get("fit") or {}).get("epochs"), updates_per_epoch(log)
-    if not epochs or not per_epoch or _WORTHWHILE * epochs * per_epoch > ENOUGH_UPDATES:
+    if not epochs or not per_epoch or not _are_few(epochs * per_epoch):
         return None
     planned, wanted = epochs * per_epoch, math.ceil(ENOUGH_UPDATES / per_epoch)
     why = (
@@ -76,7 +76,11 @@ def planned_updates(log: RunLog) -> int | None:
     if not epochs or not per_epoch:
         return None
     planned = int(epochs * per_epoch)
-    return ENOUGH_UPDATES if _WORTHWHILE * planned <= ENOUGH_UPDATES else planned
+    return ENOUGH_UPDATES if _are_few(planned) else planned
+
+
+def _are_few(planned: int) -> bool:
+    return _WORTHWHILE * planned <= ENOUGH_UPDATES
 
 
 def early_stopping(log: RunLog, epochs: int) -> dict[str, str | int]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import compiled_code, inner_optimizer, number, optimizer_code
@@ -54,7 +55,7 @@ def update_ratio(log: RunLog, first_step: int, last_step: int) -> float | None:
     Returns:
         The ratio, `None` where the run does not tell.
     """
-    kernels = [i for i, variable in enumerate(log.structure.variables) if variable.is_kernel]
+    kernels = signals.kernels(log)
     if "update_norm" not in log or "weight_norm" not in log or not kernels:
         return None
     window = (log.steps >= first_step) & (log.steps <= last_step)
@@ -170,7 +171,7 @@ def _rate_of_the_start(log: RunLog, present: float) -> float:
     The first gradient is that of sound weights. Those that follow a step too large have grown with what it did, and a
     rate taken from them is too small for the training that it is meant for.
     """
-    kernels = [i for i, variable in enumerate(log.structure.variables) if variable.is_kernel]
+    kernels = signals.kernels(log)
     if not {"update_norm", "weight_norm"} <= set(log.columns) or not kernels or log.steps[0] > 0:
         return 0.0
     with np.errstate(invalid="ignore", divide="ignore"):

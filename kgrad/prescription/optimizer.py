@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import compiled_code, inner_optimizer, number, optimizer_code
@@ -56,7 +57,7 @@ def _adam_rate(log: RunLog) -> float:
     The first step changes every weight by the rate (Kingma & Ba 2015, section 2.1), which is less of the large weights
     of a narrow layer than of the small ones of a wide one. Weights count as no larger than He's: larger ones are sick.
     """
-    kernels = [i for i, variable in enumerate(log.structure.variables) if variable.is_kernel]
+    kernels = signals.kernels(log)
     if "weight_norm" not in log or not kernels:
         return _ADAM_RATE
     variables = [log.structure.variables[i] for i in kernels]
@@ -68,7 +69,7 @@ def _adam_rate(log: RunLog) -> float:
 
 def _surer(log: RunLog, rate: float) -> Effect | None:
     """The root mean square of a weight's change per step: as measured, and at most the rate under Adam."""
-    kernels = [i for i, variable in enumerate(log.structure.variables) if variable.is_kernel]
+    kernels = signals.kernels(log)
     if "update_norm" not in log or not kernels:
         return None
     sizes = np.array([log.structure.variables[i].size for i in kernels], dtype=float)

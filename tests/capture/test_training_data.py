@@ -62,7 +62,7 @@ def test_names_are_those_of_the_batch():
 
 
 def test_of_very_many_rows_evenly_spaced_ones_are_looked_at(monkeypatch):
-    monkeypatch.setattr(training_data, "_MOST_NUMBERS", 20)
+    monkeypatch.setattr(training_data, "MOST_NUMBERS", 20)
     facts = facts_of_arrays(X, X)
     assert (facts.rows, facts.inputs[0].rows) == (80, 20)
     assert (facts.inputs[0].minimum, facts.inputs[0].maximum) == (X.min(), X.max())

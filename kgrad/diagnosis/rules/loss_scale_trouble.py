@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.diagnosis.skill import harm
@@ -75,7 +76,7 @@ def loss_scale_trouble(log: RunLog) -> Finding | None:
 def _underflow(log: RunLog, scale: FloatArray) -> Finding | None:
     if "zero_fraction" not in log or "gradient_norm" not in log:
         return None
-    columns = [i for i, variable in enumerate(log.structure.variables) if variable.is_kernel]
+    columns = signals.kernels(log)
     sizes = np.array([log.structure.variables[i].size for i in columns], dtype=float)
     with np.errstate(over="ignore", invalid="ignore"):
         size = log["gradient_norm"][:, columns] / np.sqrt(sizes) * scale[:, None]
