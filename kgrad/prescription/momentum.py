@@ -16,8 +16,9 @@ from kgrad.prescription.prescription import Prescription
 USUAL = 0.9
 # Above this a push lasts more than twice as many steps as with the usual momentum, and the rate counts as much more.
 _LASTING = 0.95
-# The largest rate with which the usual momentum is usual: 0.01 and 0.9 together (Bengio 2012, section 3.1.1).
-_USUAL_RATE = 0.01
+# The largest rate with which the usual momentum is usual; 0.01 typically works for standard multi-layer networks
+# (Bengio 2012, section 3.1.1).
+USUAL_RATE = 0.01
 # Sum of the learning rates over the steps, momentum counted in: how far plain descent gets on a loss of unit scale. Of
 # 64 healthy trainings by SGD half had made 95 % of their way to the lowest loss after 13 of it, three in four after 27
 # (`benchmarks/healthy_trainings.py` on both corpora).
@@ -50,7 +51,7 @@ def prescribe_enough_descent(log: RunLog, finding: Finding) -> Prescription | No
     rate, planned, constant = _plain_rate(log), planned_updates(log), constant_answer(log)
     if rate is None or not planned or not constant or constant > _UNIT_LOSS:
         return None
-    if rate > 1.01 * _USUAL_RATE or rate * planned >= _ENOUGH_DESCENT:
+    if rate > 1.01 * USUAL_RATE or rate * planned >= _ENOUGH_DESCENT:
         return None
     if finding.rule != "unscaled-inputs" and are_off_scale(log):
         return None
@@ -60,7 +61,7 @@ def prescribe_enough_descent(log: RunLog, finding: Finding) -> Prescription | No
         f"needed {_USUAL_DESCENT:g}, three in four {_ENOUGH_DESCENT:g}."
     )
     seen = Evidence("sum of the learning rates", flow, "1", _ENOUGH_DESCENT)
-    return _with_momentum(log, finding, why, seen, _USUAL_RATE if _PUSHES * flow < _USUAL_DESCENT else None)
+    return _with_momentum(log, finding, why, seen, USUAL_RATE if _PUSHES * flow < _USUAL_DESCENT else None)
 
 
 def prescribe_usual_momentum(log: RunLog, finding: Finding) -> Prescription | None:

@@ -7,10 +7,10 @@ from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Layer
 from kgrad.prescription.code import inner_optimizer, number
 from kgrad.prescription.feed_forward import is_feed_forward
+from kgrad.prescription.momentum import USUAL, USUAL_RATE
 
-# Rate over (1 - momentum), which is how far a steady gradient moves the weights per step (Goh 2017): 0.01 with the
-# usual momentum of 0.9. Bengio 2012, section 3.1.1: 0.01 typically works for standard multi-layer networks.
-_USUAL_SPEED = 0.1
+# Rate over (1 - momentum), which is how far a steady gradient moves the weights per step (Goh 2017).
+_USUAL_SPEED = USUAL_RATE / (1 - USUAL)
 # "On networks with more than 5 layers" ELU learns faster and generalizes better than ReLU (Clevert et al. 2016).
 DEEP_FOR_RELU = 5
 # Above this chance that a whole layer of ReLU is dead before the first step, ReLU is not prescribed.
