@@ -89,7 +89,7 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
         return None
     return Finding(
         rule="learning-rate-too-low",
-        severity=("high" if reached < 0.1 else "medium") if is_certain(log) else "info",
+        severity=harm(log) if is_certain(log) else "info",
         summary=(
             f"A step moves the weights by {power(ratio)} of their size, and all {steps} steps together by "
             f"{path:.2g}: the learning rate of {rate:.3g} is too low."

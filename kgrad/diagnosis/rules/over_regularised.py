@@ -9,7 +9,7 @@ import numpy as np
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding, power
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
-from kgrad.diagnosis.skill import constant_answer, learned
+from kgrad.diagnosis.skill import constant_answer, harm, learned
 from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Variable
 
@@ -61,7 +61,7 @@ def over_regularised(log: RunLog) -> Finding | None:
     )
     return Finding(
         rule="over-regularised",
-        severity="high" if reached < 0.1 else "medium",
+        severity=harm(log),
         summary=f"{what}: next to it the data hardly count, and little was learned.",
         layers=layers,
         first_step=int(log.steps[0]),
