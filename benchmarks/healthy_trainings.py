@@ -18,7 +18,7 @@ import kgrad
 from kgrad.diagnosis.signals import kernels, update_ratio
 from kgrad.diagnosis.skill import constant_answer
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import inner_optimizer
+from kgrad.prescription.present_optimizer import present_optimizer
 
 WAY = 0.95
 SHARES = (10, 25, 50, 75, 90)
@@ -37,11 +37,11 @@ def arrival(log: RunLog) -> int | None:
 
 def speed(log: RunLog) -> float | None:
     """`rate / (1 - momentum)` of SGD with a constant rate."""
-    optimizer = inner_optimizer(log.info)
-    rate = optimizer["config"].get("learning_rate")
-    if optimizer["class_name"] != "SGD" or not isinstance(rate, float):
+    optimizer = present_optimizer(log)
+    rate = optimizer.constant_rate
+    if not optimizer.is_descent or rate is None:
         return None
-    return rate / (1 - float(optimizer["config"].get("momentum") or 0.0))
+    return rate / (1 - optimizer.momentum)
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
     for case in cases:
         for folder in sorted((options.runs / case["id"]).glob("*")) if case["label"] == "healthy" else ():
             log = kgrad.read_run(folder)
-            name = inner_optimizer(log.info)["class_name"]
+            name = present_optimizer(log).name
             first = update_ratio(log, kernels(log))[0]
             first = first[np.isfinite(first)]
             if len(first):

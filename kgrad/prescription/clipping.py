@@ -6,10 +6,11 @@ from kgrad.diagnosis import signals
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import FloatArray, RunLog
-from kgrad.prescription.code import compiled_code, inner_optimizer, number, optimizer_code
+from kgrad.prescription.code import compiled_code, number, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.learning_rate import TARGET_RATIO
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.present_optimizer import present_optimizer
 
 # Healthy steps are to go free: the bound lies where nine in ten of them stay under it. Pascanu et al.
 # 2013, section 3.2, take the bound from the statistics of the norm over many updates, as here.
@@ -99,7 +100,7 @@ def _shorter(norms: FloatArray, bound: float) -> Effect | None:
 
 def _freed(log: RunLog, largest: FloatArray, bound: float) -> Effect | None:
     """The share of the steps that are cut down, by the present `clipnorm` and by the new one."""
-    present = inner_optimizer(log.info)["config"].get("clipnorm")
+    present = present_optimizer(log).config.get("clipnorm")
     if not present:
         return None
     before, after = (float(np.mean(largest > each)) for each in (present, bound))
@@ -133,7 +134,7 @@ def _healthy_norms(log: RunLog, diagnosis: Diagnosis, largest: FloatArray) -> Fl
 
 def _from_weights(log: RunLog) -> float | None:
     """The norm at which a step of plain SGD moves a typical kernel by a sound share of its size."""
-    if inner_optimizer(log.info)["class_name"] != "SGD" or not {"weight_norm", "learning_rate"} <= set(log.columns):
+    if not present_optimizer(log).is_descent or not {"weight_norm", "learning_rate"} <= set(log.columns):
         return None
     kernels = signals.kernels(log)
     size, rate = float(np.median(log["weight_norm"][0, kernels])), float(log["learning_rate"][0])
@@ -141,7 +142,7 @@ def _from_weights(log: RunLog) -> float | None:
 
 
 def _present(log: RunLog) -> str:
-    config = inner_optimizer(log.info)["config"]
+    config = present_optimizer(log).config
     for name in _ARGUMENTS:
         if config.get(name):
             return f"{name}={config[name]:g}"

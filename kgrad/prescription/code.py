@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kgrad.log.structure import Layer
+from kgrad.prescription.present_optimizer import present_optimizer
 
 # Arguments that say what a layer is, in the order a person writes them, with Keras' defaults.
 _LAYER_ARGUMENTS: dict[str, Any] = {
@@ -106,14 +107,14 @@ def optimizer_code(info: Mapping[str, Any], **changes: float | None) -> str:
         info: `run.json`.
         changes: argument -> new value; `None` takes it out. A `LossScaleOptimizer` stays around the optimizer.
     """
-    optimizer = inner_optimizer(info)
-    config = {**optimizer["config"], **changes}
+    optimizer = present_optimizer(info)
+    config = {**optimizer.config, **changes}
     rate = config.pop("learning_rate", None)
     given = [f"learning_rate={_rate(rate)}"] if rate is not None else []
     for name, value in config.items():
         if name in _OPTIMIZER_DEFAULTS and value is not None and value != _OPTIMIZER_DEFAULTS[name]:
             given.append(f"{name}={_short(value)}")
-    made = f"keras.optimizers.{optimizer['class_name']}({', '.join(given)})"
+    made = f"keras.optimizers.{optimizer.name}({', '.join(given)})"
     outer = info.get("optimizer") or {}
     if outer.get("class_name") != "LossScaleOptimizer":
         return made
@@ -140,14 +141,6 @@ def fit_code(settings: Mapping[str, Any]) -> str:
     watched = f'monitor="{settings["monitor"]}", patience={settings["patience"]}, restore_best_weights=True'
     data = ", validation_data=(x_val, y_val)" if settings["monitor"] == "val_loss" else ""
     return f"{start}{data}, callbacks=[\n    keras.callbacks.EarlyStopping({watched})\n])"
-
-
-def inner_optimizer(info: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`class_name` and `config` of the optimizer that updates the weights, a loss-scale wrapper aside."""
-    optimizer: Mapping[str, Any] = info.get("optimizer") or {"class_name": "SGD", "config": {}}
-    config = optimizer.get("config") or {}
-    inner = config.get("inner_optimizer")
-    return inner if isinstance(inner, Mapping) else {"class_name": optimizer["class_name"], "config": config}
 
 
 def _rate(rate: Any) -> str:

@@ -4,9 +4,10 @@ import math
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import fit_code, inner_optimizer
+from kgrad.prescription.code import fit_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.present_optimizer import present_optimizer
 
 # A path of about the weights' own size is where sound runs of small networks have learned their task.
 _PATH = 1.0
@@ -64,7 +65,7 @@ def prescribe_enough_updates(log: RunLog, finding: Finding) -> Prescription | No
 def updates_per_epoch(log: RunLog) -> int | None:
     """Optimizer steps of an epoch as `fit` planned them, or as the first one took them; `None`: not known."""
     batches = (log.info.get("fit") or {}).get("steps_per_epoch")
-    planned = batches and max(1, batches // int(inner_optimizer(log.info)["config"].get(_ACCUMULATION) or 1))
+    planned = batches and max(1, batches // int(present_optimizer(log).config.get(_ACCUMULATION) or 1))
     if planned or "last_step" not in log.epochs or log.epochs["epoch"][0] != 0:
         return planned or None
     return int(log.epochs["last_step"][0]) + 1

@@ -8,9 +8,10 @@ from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.batch import TensorFacts
 from kgrad.log.objective import objectives
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import inner_optimizer, number, optimizer_code
+from kgrad.prescription.code import number, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.present_optimizer import present_optimizer
 
 # Whole numbers of one byte in at least so many features are pixels: they share one unit.
 _PIXELS = 64
@@ -168,12 +169,12 @@ def _rate(log: RunLog, fix: Mapping[str, Any]) -> float | None:
 
     The steepness of the first layer goes with the mean square of its inputs (LeCun et al. 1998, section 4.3).
     """
-    optimizer, (square, scaled) = inner_optimizer(log.info), _squares(log, fix)
-    present = optimizer["config"].get("learning_rate")
-    if optimizer["class_name"] != "SGD" or isinstance(present, Mapping) or not present:
+    optimizer, (square, scaled) = present_optimizer(log), _squares(log, fix)
+    present = optimizer.constant_rate
+    if not optimizer.is_descent or present is None:
         return None
-    wanted = min(float(present) * square / scaled, _USUAL_RATE) if scaled else 0.0
-    return float(number(wanted)) if wanted > 1.01 * present > 0 else None
+    wanted = min(present * square / scaled, _USUAL_RATE) if scaled else 0.0
+    return float(number(wanted)) if wanted > 1.01 * present else None
 
 
 def _inputs(log: RunLog) -> tuple[TensorFacts, ...]:

@@ -1,16 +1,15 @@
 """The learning-rate knob: a rate at which the weights move by a sound share of their size."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import compiled_code, inner_optimizer, number, optimizer_code
+from kgrad.prescription.code import compiled_code, number, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.optimizer import ADAM_START, LARGEST_RATE, PLAIN_OPTIMIZERS
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.present_optimizer import present_optimizer
 
 # The middle, on a log scale, of the range 1e-4 ... 1e-1 that TheDeepChecker (Ben Braiek & Khomh 2023) takes for
 # sound: an update of this share of the weight's norm per step.
@@ -78,15 +77,15 @@ def steepest_rate(log: RunLog, last_step: int) -> tuple[float, float] | None:
     Returns:
         `None` for other optimizers than SGD, and where no curvature was taken by then.
     """
-    optimizer = inner_optimizer(log.info)
-    if optimizer["class_name"] != "SGD" or "curvature" not in log.tables:
+    optimizer = present_optimizer(log)
+    if not optimizer.is_descent or "curvature" not in log.tables:
         return None
     table = log.table("curvature")
     largest = table["largest"][(table["step"] <= last_step) & np.isfinite(table["largest"]) & (table["largest"] > 0)]
     if not len(largest):
         return None
     steepness = float(np.median(largest))
-    return (1 + float(optimizer["config"].get("momentum") or 0.0)) / steepness, steepness
+    return (1 + optimizer.momentum) / steepness, steepness
 
 
 def _within_curvature(log: RunLog, finding: Finding, rate: float) -> tuple[float, tuple[Evidence, ...]]:
@@ -101,8 +100,8 @@ def _within_curvature(log: RunLog, finding: Finding, rate: float) -> tuple[float
 
 
 def _change(log: RunLog, finding: Finding, ratio: float, factor: float) -> Prescription | None:
-    present = inner_optimizer(log.info)["config"].get("learning_rate")
-    if present is None or isinstance(present, Mapping) or not present > 0:
+    present = present_optimizer(log).constant_rate
+    if present is None:
         return None  # a schedule is changed by hand
     bound, steepness = _within_curvature(log, finding, present * factor)
     if (factor > 1 and bound <= present) or not bound > 0:
@@ -134,13 +133,13 @@ def prescribe_suggested_rate(log: RunLog, finding: Finding) -> Prescription | No
     ratio = finding.details.get("ratio")
     measured = ratio or update_ratio(log, finding.first_step, finding.last_step)
     present, wanted = finding.details.get("learning_rate"), finding.details.get("suggested")
-    config = inner_optimizer(log.info)["config"].get("learning_rate")
-    if not present or not wanted or isinstance(config, Mapping):
+    optimizer = present_optimizer(log)
+    if not present or not wanted or optimizer.has_schedule:
         return None
     if ratio and float(ratio) < TARGET_RATIO:  # the rule names the least sound rate; this aims at the middle of them
         # Weights that hardly moved are those of the start, and adaptive steps do not shrink with the gradient as those
         # of plain descent do: they are compared with a start.
-        plain = inner_optimizer(log.info)["class_name"] in PLAIN_OPTIMIZERS
+        plain = optimizer.name in PLAIN_OPTIMIZERS
         wanted = float(present) * (TARGET_RATIO if plain else ADAM_START) / float(ratio)
         wanted = wanted if plain else min(wanted, max(LARGEST_RATE, float(present)))
     elif finding.details.get("kind") == "overshoot":

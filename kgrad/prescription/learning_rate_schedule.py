@@ -1,17 +1,16 @@
 """The learning-rate-schedule knob: a rate that begins small, or that falls once the loss stands."""
 
-from collections.abc import Mapping
-
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import inner_optimizer, optimizer_code
+from kgrad.prescription.code import optimizer_code
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.present_optimizer import present_optimizer
 
 
 def prescribe_decay(log: RunLog, finding: Finding) -> Prescription | None:
     """A rate that is halved whenever the loss stops falling: large steps first, small ones to settle."""
-    if isinstance(inner_optimizer(log.info)["config"].get("learning_rate"), Mapping):
-        return None  # a schedule is changed by hand, and Keras lets no callback set its rate
+    if present_optimizer(log).has_schedule:
+        return None  # Keras lets no callback set the rate of a schedule
     epochs = (log.info.get("fit") or {}).get("epochs") or 10
     patience = max(2, epochs // 10)
     return Prescription(
@@ -36,9 +35,9 @@ def prescribe_warm_up(log: RunLog, finding: Finding) -> Prescription | None:
     al. 2020, "On the Variance of the Adaptive Learning Rate"); Loshchilov & Hutter 2017 for the cosine.
     """
     fit = log.info.get("fit") or {}
-    present = inner_optimizer(log.info)["config"].get("learning_rate")
+    present = present_optimizer(log).constant_rate
     steps = int(fit.get("epochs") or 0) * int(fit.get("steps_per_epoch") or 0)
-    if finding.details.get("kind") != "overshoot" or not steps or not isinstance(present, (int, float)) or present <= 0:
+    if finding.details.get("kind") != "overshoot" or not steps or present is None:
         return None
     warm = max(steps // 10, 1)
     return Prescription(
@@ -50,7 +49,7 @@ def prescribe_warm_up(log: RunLog, finding: Finding) -> Prescription | None:
         code=(
             f"schedule = keras.optimizers.schedules.CosineDecay(0.0, {max(steps - warm, 1)}, "
             f"warmup_target={present:.6g}, warmup_steps={warm})\n"
-            f"optimizer = {optimizer_code(log.info, learning_rate=float(present))}\n"
+            f"optimizer = {optimizer_code(log.info, learning_rate=present)}\n"
             "optimizer.learning_rate = schedule\n"
             "model.compile(optimizer=optimizer, loss=loss)"
         ),

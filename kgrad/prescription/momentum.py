@@ -1,17 +1,17 @@
 """The optimizer knob's momentum: enough of it for plain descent to arrive, and no more than weights can stand."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.diagnosis.skill import constant_answer
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import compiled_code, inner_optimizer, optimizer_code
+from kgrad.prescription.code import compiled_code, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.epochs import planned_updates
 from kgrad.prescription.input_scaling import are_off_scale
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.present_optimizer import present_optimizer
 
 USUAL = 0.9
 # Above this a push lasts more than twice as many steps as with the usual momentum, and the rate counts as much more.
@@ -34,7 +34,7 @@ def prescribe_momentum(log: RunLog, finding: Finding) -> Prescription | None:
 
     Source: Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning".
     """
-    if _plain_rate(log) is None:
+    if not _is_plain(log):
         return None
     why = "Momentum adds up the gradients' common direction, up to 1 / (1 - 0.9) = 10 times."
     return _with_momentum(log, finding, why, Evidence("factor of a steady direction", 10.0, "1"))
@@ -48,8 +48,8 @@ def prescribe_enough_descent(log: RunLog, finding: Finding) -> Prescription | No
     makes it ten times as much. Where that would not do either, the rate becomes the usual one too. Inputs or a loss of
     another scale flow at another pace: nothing is said of those.
     """
-    rate, planned, constant = _plain_rate(log), planned_updates(log), constant_answer(log)
-    if rate is None or not planned or not constant or constant > _UNIT_LOSS:
+    rate, planned, constant = present_optimizer(log).constant_rate, planned_updates(log), constant_answer(log)
+    if not _is_plain(log) or rate is None or not planned or not constant or constant > _UNIT_LOSS:
         return None
     if rate > 1.01 * USUAL_RATE or rate * planned >= _ENOUGH_DESCENT:
         return None
@@ -70,8 +70,7 @@ def prescribe_usual_momentum(log: RunLog, finding: Finding) -> Prescription | No
     Descent with momentum goes `rate / (1 - momentum)` per step along a steady gradient (Goh 2017, "Why Momentum Really
     Works"): 0.99 is ten times as fast as 0.9, and what was pushed too far is pushed on for as long.
     """
-    optimizer = inner_optimizer(log.info)
-    momentum = float(optimizer["config"].get("momentum") or 0.0)
+    momentum = present_optimizer(log).momentum
     if momentum <= _LASTING:
         return None
     pushes = 1 / (1 - momentum) if momentum < 1 else math.inf
@@ -90,13 +89,10 @@ def prescribe_usual_momentum(log: RunLog, finding: Finding) -> Prescription | No
     )
 
 
-def _plain_rate(log: RunLog) -> float | None:
-    """The constant rate of SGD without momentum, `None` for every other optimizer."""
-    optimizer = inner_optimizer(log.info)
-    rate = optimizer["config"].get("learning_rate")
-    if optimizer["class_name"] != "SGD" or optimizer["config"].get("momentum") or isinstance(rate, Mapping):
-        return None
-    return float(rate) if rate and rate > 0 else None
+def _is_plain(log: RunLog) -> bool:
+    """Whether the run is known to be made with SGD without momentum; its rate may be a schedule."""
+    optimizer = present_optimizer(log)
+    return optimizer.is_descent and "learning_rate" in optimizer.config and not optimizer.momentum
 
 
 def _with_momentum(log: RunLog, finding: Finding, why: str, seen: Evidence, rate: float | None = None) -> Prescription:

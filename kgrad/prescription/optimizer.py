@@ -5,9 +5,10 @@ import numpy as np
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import compiled_code, inner_optimizer, number, optimizer_code
+from kgrad.prescription.code import compiled_code, number, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.present_optimizer import present_optimizer
 
 # Keras' default, and the change of the median kernel by a sound first step under Adam: in half of 123 healthy trainings
 # it lies between 0.6 % and 2.3 % (`benchmarks/healthy_trainings.py` on both corpora).
@@ -27,13 +28,13 @@ def prescribe_optimizer(log: RunLog, finding: Finding) -> Prescription | None:
     Ba 2015). From a saddle plain descent escapes only as fast as the negative curvature lets the distance grow, by
     `1 + rate * |curvature|` per step (Lee et al. 2016; Du et al. 2017 show how slow that can be).
     """
-    present = inner_optimizer(log.info)
-    if present["class_name"] not in PLAIN_OPTIMIZERS:
+    present = present_optimizer(log)
+    if present.name not in PLAIN_OPTIMIZERS:
         return None
     clipping = {
-        key: present["config"].get(key)
+        key: present.config.get(key)
         for key in ("clipnorm", "global_clipnorm", "clipvalue", "weight_decay")
-        if present["config"].get(key)
+        if present.config.get(key)
     }
     rate = _adam_rate(log)
     info = {"optimizer": {"class_name": "Adam", "config": {"learning_rate": rate, **clipping}}}

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Layer
-from kgrad.prescription.code import inner_optimizer, number
+from kgrad.prescription.code import number
 from kgrad.prescription.feed_forward import is_feed_forward
 from kgrad.prescription.momentum import USUAL, USUAL_RATE
+from kgrad.prescription.present_optimizer import present_optimizer
 
 # Rate over (1 - momentum), which is how far a steady gradient moves the weights per step (Goh 2017).
 _USUAL_SPEED = USUAL_RATE / (1 - USUAL)
@@ -69,9 +70,9 @@ def dense_chain(log: RunLog) -> list[Layer]:
 
 def calmer_rate(log: RunLog) -> float | None:
     """The usual rate of plain descent where the present one is higher, momentum counted in; `None` for no change."""
-    optimizer = inner_optimizer(log.info)
-    rate, momentum = (optimizer["config"].get(name) or 0.0 for name in ("learning_rate", "momentum"))
-    if optimizer["class_name"] != "SGD" or not isinstance(rate, (int, float)):
+    optimizer = present_optimizer(log)
+    rate = optimizer.constant_rate
+    if not optimizer.is_descent or rate is None:
         return None
-    usual = _USUAL_SPEED * (1 - float(momentum))
+    usual = _USUAL_SPEED * (1 - optimizer.momentum)
     return float(number(usual)) if rate > 1.01 * usual else None

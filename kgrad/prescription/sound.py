@@ -6,11 +6,12 @@ from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.activation import prescribe_awake, prescribe_bounded_growth, prescribe_non_saturating
-from kgrad.prescription.code import compiled_code, inner_optimizer, optimizer_code
+from kgrad.prescription.code import compiled_code, optimizer_code
 from kgrad.prescription.initializer import prescribe_initializer
 from kgrad.prescription.input_scaling import scaling_of
 from kgrad.prescription.normalization import prescribe_normalization
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.present_optimizer import present_optimizer
 
 # Kingma & Ba 2015 recommend 1e-3; networks of a handful of units need larger steps to get anywhere.
 _ADAM_RATES = (1e-3, 1e-2)
@@ -58,13 +59,12 @@ def _start(log: RunLog, finding: Finding) -> Change:
 
 def _adam(log: RunLog, finding: Finding, rate: float) -> Prescription:
     info = {"optimizer": {"class_name": "Adam", "config": {"learning_rate": rate}}}
-    present = inner_optimizer(log.info)
     return Prescription(
         knob="optimizer",
         target=("optimizer",),
         before=optimizer_code(log.info).removeprefix("keras.optimizers."),
         after=optimizer_code(info).removeprefix("keras.optimizers."),
-        why=f"Adam's steps do not depend on the size of the gradient, as those of {present['class_name']} may.",
+        why=f"Adam's steps do not depend on the size of the gradient, as those of {present_optimizer(log).name} may.",
         code=compiled_code(optimizer_code(info)),
         finding=finding.rule,
         evidence=finding.evidence[:1],

@@ -115,13 +115,33 @@ def test_adam_s_rate_moves_a_narrow_layer_as_healthy_trainings_begin():
         assert (first.settings["optimizer"], first.settings["learning_rate"]) == ("Adam", pytest.approx(rate))
 
 
+SCHEDULE = {
+    "class_name": "CosineDecay",
+    "config": {
+        "initial_learning_rate": 0.1,
+        "decay_steps": 100,
+        "alpha": 0.0,
+        "name": "CosineDecay",
+        "warmup_steps": 0,
+    },
+}
+
+
 def test_a_schedule_is_written_out_and_runs_as_pasted():
-    config = {"initial_learning_rate": 0.1, "decay_steps": 100, "alpha": 0.0, "name": "CosineDecay", "warmup_steps": 0}
-    schedule = {"class_name": "CosineDecay", "config": config}
-    first = named("exploding-gradient", descent(rate=schedule, epochs=1000, momentum=0.99))[0]
+    first = named("exploding-gradient", descent(rate=SCHEDULE, epochs=1000, momentum=0.99))[0]
     assert "keras.optimizers.schedules.CosineDecay(initial_learning_rate=0.1, decay_steps=100" in first.code
     made = runs_as_pasted(first)["optimizer"]
     assert made.momentum == pytest.approx(0.9)
     assert float(made.learning_rate) == pytest.approx(0.1)
-    own = {**schedule, "class_name": "MyDecay"}
-    assert "MyDecay(...)" in named("exploding-gradient", descent(rate=own, momentum=0.99))[0].code
+
+
+def test_momentum_is_offered_beside_a_schedule_and_keeps_it():
+    offered = [each for each in named("saddle-point", descent(rate=SCHEDULE)) if each.settings.get("momentum")]
+    made = runs_as_pasted(offered[0])["optimizer"]
+    assert (made.momentum, float(made.learning_rate)) == (pytest.approx(0.9), pytest.approx(0.1))
+
+
+def test_of_an_optimizer_that_is_not_known_nothing_is_said():
+    log = descent()
+    unknown = replace(log, info={**log.info, "optimizer": None})
+    assert not any("momentum" in each.settings for each in named("saddle-point", unknown))
