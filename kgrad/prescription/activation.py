@@ -7,7 +7,7 @@ from kgrad.prescription.effect import Effect
 from kgrad.prescription.feed_forward import is_feed_forward
 from kgrad.prescription.gains import initializer
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.rectifier import BORN_DEAD, born_dead, calmer_rate, dense_chain, reason_for, rectifier
+from kgrad.prescription.rectifier import BORN_DEAD, born_dead, calmer_rate, dense_chain, rectifier
 
 # The largest slope of a saturating activation: what a layer at best leaves of the gradient.
 _LARGEST_SLOPE = {"sigmoid": 0.25, "hard_sigmoid": 1 / 6, "tanh": 1.0, "softsign": 1.0}
@@ -37,9 +37,9 @@ def prescribe_non_saturating(log: RunLog, finding: Finding) -> Prescription | No
         log,
         finding,
         hidden,
-        wanted,
+        wanted.name,
         f"{', '.join(before)} in {len(hidden)} hidden layers passes at most {slope:g} of the gradient on per layer; "
-        f"{reason_for(log, wanted)}.",
+        f"{wanted.reason}.",
         (Evidence("largest slope of the present activation", slope),),
         Effect(f"gradient that {len(hidden)} activations pass on, at most", slope ** len(hidden), 1.0, "1", _SLOPES)
         if slope < 1
@@ -57,7 +57,7 @@ def prescribe_bounded_growth(log: RunLog, finding: Finding) -> Prescription | No
     hidden = _hidden(log, _EXPLOSIVE)
     if not hidden:
         return None
-    wanted = rectifier(log)
+    wanted = rectifier(log).name
     kinds = ", ".join(_kinds(log, hidden))
     why = f"{kinds} in {len(hidden)} hidden layers grows faster than its input; {wanted} does not."
     return _swap(log, finding, hidden, wanted, why, finding.evidence[:2])
@@ -106,10 +106,10 @@ def prescribe_nonlinearity(log: RunLog, finding: Finding) -> Prescription | None
     hidden = list(finding.layers)
     wanted = rectifier(log)
     why = (
-        f"{len(hidden)} hidden layers without activation are one linear map; with {wanted} between them they are not, "
-        f"and {reason_for(log, wanted)}."
+        f"{len(hidden)} hidden layers without activation are one linear map; with {wanted.name} between they are not, "
+        f"and {wanted.reason}."
     )
-    return _swap(log, finding, hidden, wanted, why, finding.evidence[:2])
+    return _swap(log, finding, hidden, wanted.name, why, finding.evidence[:2])
 
 
 def prescribe_bounded_state(log: RunLog, finding: Finding) -> Prescription | None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Layer
@@ -13,12 +14,19 @@ from kgrad.prescription.present_optimizer import present_optimizer
 # Rate over (1 - momentum), which is how far a steady gradient moves the weights per step (Goh 2017).
 _USUAL_SPEED = USUAL_RATE / (1 - USUAL)
 # "On networks with more than 5 layers" ELU learns faster and generalizes better than ReLU (Clevert et al. 2016).
-DEEP_FOR_RELU = 5
+_DEEP = 5
 # Above this chance that a whole layer of ReLU is dead before the first step, ReLU is not prescribed.
 BORN_DEAD = 0.01
 
 
-def rectifier(log: RunLog, names: Sequence[str] = ()) -> str:
+class Rectifier(NamedTuple):
+    """An activation that suits, and why, as the end of a sentence."""
+
+    name: str
+    reason: str
+
+
+def rectifier(log: RunLog, names: Sequence[str] = ()) -> Rectifier:
     """The rectifier that suits these hidden layers: ReLU, ELU in deep chains or where ReLU is born dead, or GELU.
 
     Of a chain of `n` ReLU layers of `w` units, with symmetric weights and zero biases, all units of some layer are off
@@ -29,8 +37,16 @@ def rectifier(log: RunLog, names: Sequence[str] = ()) -> str:
     inputs that a layer normalization brings to unit scale it passes those near zero on by their size.
     """
     if names and all(is_feed_forward(log.structure, name) for name in names):
-        return "gelu"
-    return "elu" if depth(log) > DEEP_FOR_RELU or born_dead(log) > BORN_DEAD else "relu"
+        return Rectifier(
+            "gelu", "gelu passes on all that is far above 0, and branches of transformers are made with it"
+        )
+    layers = depth(log)
+    if layers > _DEEP:
+        why = f"in {layers} layers elu, which is flat nowhere, learns faster than relu (Clevert et al. 2016)"
+        return Rectifier("elu", why)
+    if born_dead(log) > BORN_DEAD:
+        return Rectifier("elu", "elu is flat nowhere, where relu would be dead from the start in layers this narrow")
+    return Rectifier("relu", "relu passes all of it where it is active")
 
 
 def depth(log: RunLog) -> int:
@@ -44,17 +60,6 @@ def depth(log: RunLog) -> int:
         before = max((longest.get(name, 0) for name in layer.inbound), default=0)
         longest[layer.name] = before + (layer.name in owners)
     return max(longest.values(), default=0) if any(each.inbound for each in log.structure.layers) else len(owners)
-
-
-def reason_for(log: RunLog, activation: str) -> str:
-    """Why this rectifier, as the end of a sentence."""
-    if activation == "gelu":
-        return "gelu passes on all that is far above 0, and is what the branches of transformers were made with"
-    if activation == "elu" and depth(log) > DEEP_FOR_RELU:
-        return f"in {depth(log)} layers elu, which is flat nowhere, learns faster than relu (Clevert et al. 2016)"
-    if activation == "elu":
-        return "elu is flat nowhere, where relu would be dead from the start in layers this narrow"
-    return f"{activation} passes all of it where it is active"
 
 
 def born_dead(log: RunLog) -> float:

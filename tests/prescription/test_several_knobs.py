@@ -25,23 +25,23 @@ def wide(log, units):
 def test_relu_is_not_prescribed_where_it_is_born_dead():
     narrow = deep(layers=9, activation="sigmoid")  # eight hidden layers of four units
     assert born_dead(narrow) == pytest.approx(1 - (1 - 2**-4) ** 8)
-    assert rectifier(narrow) == "elu"
+    assert rectifier(narrow).name == "elu"
     first = named("vanishing-gradient", narrow)[0]
     assert (first.knob, first.settings["activation"]) == ("activation", "elu")
     few = wide(deep(layers=5, activation="sigmoid"), 64)
-    assert named("vanishing-gradient", few)[0].settings["activation"] == rectifier(few) == "relu"
+    assert named("vanishing-gradient", few)[0].settings["activation"] == rectifier(few).name == "relu"
 
 
 def test_layers_side_by_side_make_no_depth():
     log = wide(deep(layers=8, activation="sigmoid"), 64)
     first, *hidden, last = log.structure.layers
     beside = (first, *(replace(each, inbound=()) for each in hidden), replace(last, inbound=(hidden[0].name,)))
-    assert rectifier(log) == "elu"
-    assert rectifier(replace(log, structure=replace(log.structure, layers=beside))) == "relu"
+    assert rectifier(log).name == "elu"
+    assert rectifier(replace(log, structure=replace(log.structure, layers=beside))).name == "relu"
 
 
 def test_in_more_than_five_layers_elu_is_the_better_rectifier():
-    assert rectifier(wide(deep(layers=6, activation="sigmoid"), 64)) == "elu"
+    assert rectifier(wide(deep(layers=6, activation="sigmoid"), 64)).name == "elu"
 
 
 def test_a_narrow_relu_stack_gets_another_activation_and_a_wide_one_does_not():
