@@ -45,8 +45,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-import tensorflow as tf
 from rich.progress import track
+from ways import Branched, Normed, Pasted, Switched
 from zoo import SUBJECTS, Subject
 
 import kgrad
@@ -63,40 +63,8 @@ def own_time() -> float:
     return _monotonic() - getattr(_waited, "seconds", 0.0)
 
 
-WAYS = ("kgrad", "every=10", "pasted", "train_step", "tensorboard")
-
-
-class Pasted(keras.callbacks.Callback):
-    """What people paste from the web: a fresh tape pass over the batch after every step."""
-
-    def __init__(self, x: np.ndarray, y: np.ndarray, batch: int) -> None:
-        super().__init__()
-        self._x, self._y, self._batch = x, y, batch
-        self.norms: list[list[float]] = []
-
-    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
-        """Computes the gradient a second time, for the norms."""
-        part = slice(batch * self._batch, (batch + 1) * self._batch)
-        x, y = tf.constant(self._x[part]), tf.constant(self._y[part])
-        with tf.GradientTape() as tape:
-            loss = self.model.compute_loss(x, y, self.model(x, training=True))
-        gradients = tape.gradient(loss, self.model.trainable_variables)
-        self.norms.append([float(np.linalg.norm(np.asarray(gradient))) for gradient in gradients])
-
-
-class Normed(keras.Model):
-    """A model whose training step returns the norm of each gradient as a metric."""
-
-    def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """One step, as Keras' guide writes it."""
-        x, y = data
-        with tf.GradientTape() as tape:
-            loss = self.compute_loss(x, y, self(x, training=True))
-        gradients = tape.gradient(loss, self.trainable_variables)
-        self.optimizer.apply(gradients, self.trainable_variables)
-        self._loss_tracker.update_state(loss, sample_weight=tf.shape(x)[0])
-        named = zip(self.trainable_variables, gradients, strict=True)
-        return self.get_metrics_result() | {f"norm/{v.path}": tf.norm(gradient) for v, gradient in named}
+WAYS = ("kgrad", "every=10", "pasted", "train_step", "tensorboard", "switched", "branched")
+_KINDS = {"train_step": Normed, "branched": Branched}
 
 
 class Turns:
@@ -195,6 +163,8 @@ def measure(subject: Subject, rounds: int, chosen: list[str], folder: str) -> tu
         "pasted": lambda: [Pasted(x, y, subject.batch)],
         "train_step": list,
         "tensorboard": lambda: [keras.callbacks.TensorBoard(f"{folder}/board", histogram_freq=1)],
+        "switched": lambda: [Switched()],
+        "branched": list,
     }
     ways = {way: make for way, make in ways.items() if way == "nothing" or way in chosen}
     callbacks = {way: make() for way, make in ways.items()}
@@ -204,7 +174,7 @@ def measure(subject: Subject, rounds: int, chosen: list[str], folder: str) -> tu
         return lambda lap: model.fit(x, y, **settings, callbacks=[*callbacks[way], lap])
 
     turns = Turns(len(ways))
-    turns.run([fit(way, subject.compiled(Normed if way == "train_step" else keras.Model)) for way in ways])
+    turns.run([fit(way, subject.compiled(_KINDS.get(way, keras.Model))) for way in ways])
     laps = {way: np.array(laps[1:]) for way, laps in zip(ways, turns.laps, strict=True)}
     watching = [each for made in callbacks.values() for each in made if isinstance(each, kgrad.GradientMonitor)]
     # What is taken at the very end comes after the last lap.
