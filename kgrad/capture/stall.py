@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 # Steps of each half that is compared: fewer say nothing about a slope among noise.
 _FEWEST = 24
-# Relative fall that counts as none, as in the diagnosis (`kgrad.diagnosis.signals.loss_curve`).
+# Relative fall that counts as none, as in the diagnosis (`kgrad.diagnosis.loss_curve`).
 _TOLERANCE = 0.02
 # Median absolute deviation -> standard error of a median, for normal noise.
 _MAD_TO_ERROR = 1.4826 * 1.253

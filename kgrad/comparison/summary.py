@@ -11,7 +11,8 @@ import numpy as np
 
 from kgrad import __version__
 from kgrad.comparison.flatten import Setting, facts_of, seed_of, settings_of
-from kgrad.diagnosis import Diagnosis, diagnose, signals
+from kgrad.diagnosis import Diagnosis, diagnose, windows
+from kgrad.diagnosis.loss_curve import LossCurve, loss_curve
 from kgrad.diagnosis.rule import all_rules
 from kgrad.errors import KgradError
 from kgrad.log import schema
@@ -178,7 +179,7 @@ def _kept_diagnosis(log: RunLog) -> Diagnosis | None:
 
 def _summary(log: RunLog, diagnosis: Diagnosis) -> RunSummary:
     edges = np.linspace(0, len(log), min(POINTS, len(log)) + 1).astype(np.int64)
-    curve = signals.loss_curve(log) if "loss" in log and len(log) else None
+    curve = loss_curve(log) if "loss" in log and len(log) else None
     return RunSummary(
         name=log.name,
         path=log.path,
@@ -212,7 +213,7 @@ def _problem(log: RunLog) -> str:
     return f"{log.status} after step {int(log.steps[-1])}" + (f": {error}" if error else "")
 
 
-def _loss_metric(log: RunLog, curve: signals.LossCurve | None) -> dict[str, Metric]:
+def _loss_metric(log: RunLog, curve: LossCurve | None) -> dict[str, Metric]:
     """The loss over the steps: the median of the last window, and of the best."""
     if curve is None:
         return {}
@@ -241,14 +242,14 @@ def _epoch_metrics(log: RunLog) -> dict[str, Metric]:
 def _curve(log: RunLog, column: str, edges: Any) -> tuple[float, ...]:
     if column not in log or not len(log):
         return ()
-    return tuple(_short(value) for value in signals.medians(log[column], edges))
+    return tuple(_short(value) for value in windows.medians(log[column], edges))
 
 
 def _profile(log: RunLog) -> tuple[float, ...]:
     if "gradient_norm" not in log or not len(log):
         return ()
     norms: FloatArray = log.layer_norms()
-    return tuple(_short(value) for value in signals.medians(norms, np.array([0, len(log)]))[0])
+    return tuple(_short(value) for value in windows.medians(norms, np.array([0, len(log)]))[0])
 
 
 def _short(value: float) -> float:

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from kgrad.diagnosis.signals import SMALLEST_WINDOW
+from kgrad.diagnosis.windows import SMALLEST_WINDOW
 from kgrad.errors import KgradError
 from kgrad.log.run_log import FloatArray, RunLog
 

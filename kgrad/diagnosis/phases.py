@@ -16,7 +16,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from kgrad.diagnosis import signals
+from kgrad.diagnosis import signals, windows
+from kgrad.diagnosis.loss_curve import is_standing, late_fall, loss_curve, waits
 from kgrad.diagnosis.skill import harm
 from kgrad.log.run_log import FloatArray, RunLog
 
@@ -50,7 +51,7 @@ def model_phases(log: RunLog) -> tuple[Phase, ...]:
     """The phases of the whole model, in order; every recorded step lies in exactly one."""
     if not len(log):
         return ()
-    edges = signals.window_edges(len(log))
+    edges = windows.edges_of(len(log))
     return _phases(log, edges, _smooth(_model_names(log, edges)))
 
 
@@ -62,10 +63,10 @@ def layer_phases(log: RunLog) -> dict[str, tuple[Phase, ...]]:
     """
     if not len(log) or "gradient_norm" not in log:
         return {}
-    edges = signals.window_edges(len(log))
+    edges = windows.edges_of(len(log))
     shared = _loss_names(log, edges)
-    norms = signals.medians(signals.logarithm(log.layer_norms()), edges)
-    broken = signals.medians((~np.isfinite(log.layer_norms())).astype(float), edges) > 0
+    norms = windows.medians(signals.logarithm(log.layer_norms()), edges)
+    broken = windows.medians((~np.isfinite(log.layer_norms())).astype(float), edges) > 0
     layers = log.structure.weighted_layers
     flat = np.isin(shared, ("plateau", "saddle", "converged"))
     found: dict[str, tuple[Phase, ...]] = {}
@@ -90,8 +91,8 @@ def _model_names(log: RunLog, edges: NDArray[np.int64]) -> NDArray[np.str_]:
         stuck = np.isin(names, ("plateau", "saddle", "converged"))
         names[stuck & (trend.decades >= _VANISHED) & (trend.agreement >= 0.8)] = "vanishing"
     if "global_norm" in log:
-        norm = signals.medians(signals.logarithm(log["global_norm"]), edges)
-        broken = signals.medians((~np.isfinite(log["global_norm"])).astype(float), edges) > 0
+        norm = windows.medians(signals.logarithm(log["global_norm"]), edges)
+        broken = windows.medians((~np.isfinite(log["global_norm"])).astype(float), edges) > 0
         names[_exploded(norm) | broken] = "exploding"
     return names
 
@@ -107,8 +108,8 @@ def _loss_names(log: RunLog, edges: NDArray[np.int64]) -> NDArray[np.str_]:
     names = np.full(len(edges) - 1, "healthy", dtype="<U12")
     if "loss" not in log or len(names) < 3:
         return names
-    curve = signals.loss_curve(log)
-    fall, noise = signals.late_fall(log)
+    curve = loss_curve(log)
+    fall, noise = late_fall(log)
     nothing = harm(log) == "high"
     stuck = nothing and fall <= max(0.02, noise)
     stands = curve.flat & (((curve.leaves > _LEAVES) & ~curve.learned) | stuck)
@@ -118,11 +119,9 @@ def _loss_names(log: RunLog, edges: NDArray[np.int64]) -> NDArray[np.str_]:
         if not (curve.level < 0).any():
             names[curve.level <= 0.02 * abs(curve.start)] = "converged"
     # One window between two is a chance fall; what is left of a stretch cut there is too short to be judged by itself.
-    for first, end in _stretches(signals.closed(stands, 1)):
+    for first, end in _stretches(windows.closed(stands, 1)):
         begin, after = int(edges[first]), int(edges[end])
-        if not stuck and not (
-            signals.stands(log["loss"][begin:after], _LEAVES) and signals.waits(log["loss"], begin, after)
-        ):
+        if not stuck and not (is_standing(log["loss"][begin:after], _LEAVES) and waits(log["loss"], begin, after)):
             continue
         names[first:end] = "plateau"
         if _curves_down(log, int(log.steps[edges[first]]), int(log.steps[edges[end] - 1])):
@@ -135,7 +134,7 @@ def _agreement(log: RunLog, edges: NDArray[np.int64]) -> FloatArray:
     columns = signals.kernels(log)
     if "cosine" not in log or not columns:
         return np.zeros(len(edges) - 1)
-    return np.nan_to_num(np.median(signals.medians(log["cosine"][:, columns], edges), axis=1))
+    return np.nan_to_num(np.median(windows.medians(log["cosine"][:, columns], edges), axis=1))
 
 
 def _stretches(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -181,4 +180,4 @@ def _smooth(names: NDArray[np.str_]) -> list[str]:
 
 def _phases(log: RunLog, edges: NDArray[np.int64], names: list[str]) -> tuple[Phase, ...]:
     starts = [i for i in range(len(names)) if i == 0 or names[i] != names[i - 1]] + [len(names)]
-    return tuple(Phase(names[a], *signals.span(log, edges, a, b)) for a, b in pairwise(starts))
+    return tuple(Phase(names[a], *windows.span(log, edges, a, b)) for a, b in pairwise(starts))

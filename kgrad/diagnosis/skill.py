@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from kgrad.diagnosis import signals
+from kgrad.diagnosis.loss_curve import LossCurve, loss_curve
 from kgrad.log.batch import WHOLE, times_log
 from kgrad.log.objective import Objective, objectives
 from kgrad.log.run_log import RunLog
@@ -30,7 +30,7 @@ def skill(log: RunLog) -> float | None:
     Args:
         log: a run with the column `loss`.
     """
-    constant, best = constant_answer(log), signals.loss_curve(log).best
+    constant, best = constant_answer(log), loss_curve(log).best
     if not constant or not math.isfinite(best):
         return None
     floor = math.fsum(each.weight * least_loss(each) for each in objectives(log))
@@ -95,7 +95,7 @@ def least_loss(objective: Objective) -> float:
 def learned(log: RunLog) -> float:
     """The share of the loss that was learned: `skill` where it is known, else the progress since the start."""
     reached = skill(log)
-    return signals.loss_curve(log).progress if reached is None else reached
+    return loss_curve(log).progress if reached is None else reached
 
 
 def is_certain(log: RunLog) -> bool:
@@ -104,7 +104,7 @@ def is_certain(log: RunLog) -> bool:
     Where nobody knows how far a loss can fall (a contrastive loss, an ELBO, a loss of one's own), a small fall may be
     all that there is.
     """
-    return skill(log) is not None or not _fell(signals.loss_curve(log))
+    return skill(log) is not None or not _fell(loss_curve(log))
 
 
 def harm(log: RunLog) -> str:
@@ -116,7 +116,7 @@ def harm(log: RunLog) -> str:
     `"high"` only where the loss never fell beyond its noise. Before a fifth of the planned steps (and 50 of them)
     nothing learned is `"medium"` only: it may yet come.
     """
-    reached, curve = skill(log), signals.loss_curve(log)
+    reached, curve = skill(log), loss_curve(log)
     if reached is None:
         nothing, little = curve.progress < 0.3 and not _fell(curve), curve.progress < 0.5
     else:
@@ -133,13 +133,13 @@ def _beats_constant(log: RunLog) -> bool:
     constant, late = constant_answer(log), log["loss"][len(log) // 2 :]
     if not constant or len(late) < 2 or not np.isfinite(late).all():
         return False
-    if (log.data is None or log.data.source != WHOLE) and not _fell(signals.loss_curve(log)):
+    if (log.data is None or log.data.source != WHOLE) and not _fell(loss_curve(log)):
         return False
     error = float(late.std()) / math.sqrt(len(late))
     return constant - float(late.mean()) > max(_ERRORS * error, 0.02 * constant)
 
 
-def _fell(curve: signals.LossCurve) -> bool:
+def _fell(curve: LossCurve) -> bool:
     """Whether the loss fell by more than noise and by 2 % of it, once the first tenth of the run was over.
 
     What falls sooner and then stands is what a network learns of the targets' means alone.

@@ -8,6 +8,7 @@ import numpy as np
 from kgrad.diagnosis import Diagnosis, Finding, signals
 from kgrad.diagnosis.diagnose import Outcome
 from kgrad.diagnosis.finding import SEVERITIES
+from kgrad.diagnosis.loss_curve import loss_curve
 from kgrad.log import schema
 from kgrad.log.run_log import RunLog
 from kgrad.reporters.view import View
@@ -133,7 +134,7 @@ def _stability(view: View, _: Sequence[Outcome]) -> str:
 def _learning(view: View, _: Sequence[Outcome]) -> str:
     if "loss" not in view.log or not len(view.log):
         return ""
-    progress = signals.loss_curve(view.log).progress
+    progress = loss_curve(view.log).progress
     return f"loss fell by {brief(100 * progress)} %" if progress >= _SOME_FALL else _NO_FALL
 
 

@@ -8,7 +8,7 @@ import keras
 
 from kgrad import workflow
 from kgrad.diagnosis.finding import at_least
-from kgrad.diagnosis.signals import late_fall
+from kgrad.diagnosis.loss_curve import late_fall
 from kgrad.prescription.epochs import ENOUGH_UPDATES
 from kgrad.prescription.sound import sound_changes
 from kgrad.treatment.apply import apply

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import kgrad
-from kgrad.diagnosis import signals
+from kgrad.diagnosis import windows
 from kgrad.log.run_log import RunLog
 
 from .factory import run_log
@@ -57,11 +57,11 @@ def test_medians_of_a_series_are_numpys():
         values = generator.normal(size=steps)
         values[generator.random(steps) < 0.3] = np.nan
         values[generator.random(steps) < 0.1] = np.inf
-        edges = signals.window_edges(steps)
+        edges = windows.edges_of(steps)
         finite = np.where(np.isfinite(values), values, np.nan)
         parts = [finite[a:b] for a, b in pairwise(edges)]
         expected = [np.nan if np.isnan(part).all() else np.nanmedian(part) for part in parts]
-        np.testing.assert_allclose(signals.medians(values, edges), expected)
+        np.testing.assert_allclose(windows.medians(values, edges), expected)
 
 
 def test_layer_norms_are_the_root_of_the_sum_of_squares():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kgrad.diagnosis import signals
+from kgrad.diagnosis import windows
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.diagnosis.probes import Probed, probed
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
@@ -104,7 +104,7 @@ def _measured(log: RunLog) -> dict[str, Probed]:
 
 def _windows(log: RunLog, values: FloatArray) -> Probed:
     """Medians of windows; those without a value are left out."""
-    edges = signals.window_edges(len(log))
-    level = signals.medians(values, edges)
+    edges = windows.edges_of(len(log))
+    level = windows.medians(values, edges)
     known = np.isfinite(level)
     return Probed(log.steps[edges[:-1]][known], level[known], np.diff(edges)[known].astype(float))

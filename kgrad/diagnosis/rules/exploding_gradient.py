@@ -4,8 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from kgrad.diagnosis import signals
+from kgrad.diagnosis import signals, windows
 from kgrad.diagnosis.finding import Evidence, Finding, power
+from kgrad.diagnosis.loss_curve import loss_curve
 from kgrad.diagnosis.rule import Limit, rule
 from kgrad.diagnosis.skill import constant_answer, learned
 from kgrad.log.run_log import FloatArray, RunLog
@@ -99,14 +100,14 @@ def _noise(norm: FloatArray) -> float:
 def _loss_rises(log: RunLog, onset: int) -> bool:
     if "loss" not in log:
         return True
-    loss, edges = log["loss"], signals.window_edges(len(log))
+    loss, edges = log["loss"], windows.edges_of(len(log))
     if not np.isfinite(loss[onset:]).all():
         return True
     size = int(edges[1] - edges[0])
     before = loss[max(0, onset - size) : max(onset, 1)]
     known = before[np.isfinite(before)]
     level = abs(float(np.mean(known))) if len(known) else 0.0
-    if len(known) < signals.SMALLEST_WINDOW:  # the loss of a step or two may be small by chance
+    if len(known) < windows.SMALLEST_WINDOW:  # the loss of a step or two may be small by chance
         level = max(level, constant_answer(log) or 0.0)
     # Means of windows: they see a spike of a few steps, and not the ups and downs of single examples.
     after = [np.mean(loss[max(a, onset) : b]) for a, b in pairwise(edges) if b > onset]
@@ -168,10 +169,10 @@ def _over_depth(log: RunLog) -> Finding | None:
         return None
     trend = signals.depth_trend(log)
     sick = (-trend.decades >= DECADES.value) & (trend.agreement <= -0.8)
-    if sick.mean() < 0.2 or ("loss" in log and signals.loss_curve(log).progress > 0.3):
+    if sick.mean() < 0.2 or ("loss" in log and loss_curve(log).progress > 0.3):
         return None
-    first, end = signals.longest_run(sick)
-    begin, last = signals.span(log, trend.edges, first, end)
+    first, end = windows.longest_run(sick)
+    begin, last = windows.span(log, trend.edges, first, end)
     decades = float(-np.median(trend.decades[sick]))
     return Finding(
         rule="exploding-gradient",

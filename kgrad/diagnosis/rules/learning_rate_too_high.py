@@ -4,6 +4,7 @@ import numpy as np
 
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding, power
+from kgrad.diagnosis.loss_curve import loss_curve
 from kgrad.diagnosis.rule import Limit, rule
 from kgrad.diagnosis.skill import constant_answer, harm
 from kgrad.log.run_log import FloatArray, RunLog
@@ -100,7 +101,7 @@ def _overshoot(log: RunLog) -> Finding | None:
     if not is_thrown and not (_replaced(ratio) >= REPLACED.value and harm(log) == "high"):
         return None
     rate = float(log["learning_rate"][0])
-    level = signals.loss_curve(log).level
+    level = loss_curve(log).level
     reached = 1.0 - float(np.nanmin(np.where(np.isfinite(level), level, np.nan), initial=np.inf)) / expected
     after = f"threw the loss to {power(thrown)} times that of a constant answer" if is_thrown else "nothing was learned"
     return Finding(
@@ -164,7 +165,7 @@ def _oscillation(log: RunLog) -> Finding | None:
 
 
 def _unlearned(log: RunLog) -> Finding | None:
-    curve = signals.loss_curve(log)
+    curve = loss_curve(log)
     expected = constant_answer(log) or abs(curve.start)
     tail = curve.level[-max(2, len(curve.level) // 10) :]
     if (
@@ -200,7 +201,7 @@ def _unlearned(log: RunLog) -> Finding | None:
 
 
 def _rising(log: RunLog) -> Finding | None:
-    curve = signals.loss_curve(log)
+    curve = loss_curve(log)
     known = curve.level[np.isfinite(curve.level)]
     if len(known) < 2 * EPOCHS.value or not np.isfinite(curve.start):
         return None

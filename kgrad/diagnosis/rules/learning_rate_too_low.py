@@ -4,6 +4,7 @@ import numpy as np
 
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding, power
+from kgrad.diagnosis.loss_curve import late_fall
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.diagnosis.skill import harm, is_certain, learned
 from kgrad.log.run_log import RunLog
@@ -81,7 +82,7 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
     rate = float(np.nanmedian(log["learning_rate"]))
     if reached >= NOT_LEARNED.value or path >= PATH.value or not ratio > 0 or fastest >= RATIO.value or rate <= 0:
         return None
-    fall, noise = signals.late_fall(log)
+    fall, noise = late_fall(log)
     if reached >= SOME.value and fall <= max(FALLS.value, noise):
         return None
     needed = rate * RATIO.value / ratio

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from kgrad.diagnosis import signals
+from kgrad.diagnosis import windows
 from kgrad.diagnosis.finding import Evidence, Finding, power
 from kgrad.diagnosis.noise import noise_over_signal, products
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
@@ -65,7 +65,7 @@ def noisy_gradient(log: RunLog) -> Finding | None:
     share = float(noisy[np.isfinite(ratio)].mean()) if np.isfinite(ratio).any() else 0.0
     if harm(log) != "high" or share < SHARE.value:
         return None
-    begin, last = signals.span(log, _edges(log), *signals.longest_run(noisy))
+    begin, last = windows.span(log, _edges(log), *windows.longest_run(noisy))
     middle = float(np.median(ratio[noisy]))
     rows = log.batch.rows if log.batch and log.batch.rows < 256 else None  # 256 are kept at most
     known = () if rows is None else (Evidence("gradient noise scale, at least", middle * rows, "rows"),)

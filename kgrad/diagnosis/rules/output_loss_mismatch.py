@@ -1,7 +1,7 @@
 """The rule `output-loss-mismatch`."""
 
-from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import SEVERITIES, Evidence, Finding
+from kgrad.diagnosis.loss_curve import loss_curve
 from kgrad.diagnosis.mismatches import GRAVE, TOLERANCE, UNREACHABLE, first_mismatch
 from kgrad.diagnosis.rule import NotApplicable, rule
 from kgrad.diagnosis.skill import harm, skill
@@ -53,4 +53,4 @@ def output_loss_mismatch(log: RunLog) -> Finding | None:
 def _learned(log: RunLog) -> tuple[Evidence, ...]:
     reached = skill(log)
     known = () if reached is None else (Evidence("learned beyond the best constant answer", reached, "share"),)
-    return (Evidence("progress of the loss", signals.loss_curve(log).progress, "share"), *known)
+    return (Evidence("progress of the loss", loss_curve(log).progress, "share"), *known)

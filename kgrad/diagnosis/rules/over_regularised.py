@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding, power
+from kgrad.diagnosis.loss_curve import loss_curve
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.diagnosis.skill import constant_answer, harm, learned
 from kgrad.log.run_log import RunLog
@@ -101,5 +101,5 @@ def _penalty(regularizer: Mapping[str, Any], norm: float, size: int) -> float:
 
 def _data_loss(log: RunLog, penalty: float) -> float:
     """The loss of the start without its penalty, where the constant answer is not known."""
-    start = signals.loss_curve(log).start
+    start = loss_curve(log).start
     return max(start - penalty, 0.05 * start) if np.isfinite(start) else 0.0

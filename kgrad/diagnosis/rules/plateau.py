@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from kgrad.diagnosis import signals
+from kgrad.diagnosis import windows
 from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.diagnosis.loss_curve import LossCurve, is_standing, late_fall, loss_curve, waits
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.diagnosis.skill import constant_answer, harm, learned
 from kgrad.log.run_log import RunLog
@@ -69,9 +70,9 @@ def plateau(log: RunLog) -> Finding | None:
     """
     if len(log) < FEWEST.value:
         raise NotApplicable(f"{len(log)} steps are too few to tell a slope from noise; {FEWEST.value:.0f} are needed")
-    curve = signals.loss_curve(log)
+    curve = loss_curve(log)
     reached = learned(log)
-    fall, noise = signals.late_fall(log)
+    fall, noise = late_fall(log)
     stuck = harm(log) == "high" and fall <= max(FALLS.value, noise)
     constant = constant_answer(log)
     ignores = np.zeros_like(curve.flat)
@@ -80,13 +81,13 @@ def plateau(log: RunLog) -> Finding | None:
         ignores = np.logical_and.accumulate(near[::-1])[::-1]  # to the end
     still = curve.flat & ((curve.leaves > LEAVES.value) & ~curve.learned | stuck)
     # A stretch that begins while the loss comes down to a constant answer is judged from where it is there.
-    stretches = [signals.longest_run(mask, gap=1) for mask in (still | ignores & stuck, ignores & stuck)]
+    stretches = [windows.longest_run(mask, gap=1) for mask in (still | ignores & stuck, ignores & stuck)]
     first, end = next((each for each in stretches if _is_plateau(log, curve, *each, stuck)), (0, 0))
     if not end:
         return None
     share = float((curve.edges[end] - curve.edges[first]) / len(log))
     stands = fall <= max(STILL.value, noise)
-    begin, last = signals.span(log, curve.edges, first, end)
+    begin, last = windows.span(log, curve.edges, first, end)
     level = float(np.nanmedian(curve.level[first:end]))
     leaves = float(np.max(curve.leaves[first:end]))
     after = f", then fell by {100 * leaves:.0f} %" if leaves > LEAVES.value else " and never left it"
@@ -109,8 +110,8 @@ def plateau(log: RunLog) -> Finding | None:
     )
 
 
-def _is_plateau(log: RunLog, curve: signals.LossCurve, first: int, end: int, stuck: bool) -> bool:
+def _is_plateau(log: RunLog, curve: LossCurve, first: int, end: int, stuck: bool) -> bool:
     begin, after = int(curve.edges[first]), int(curve.edges[end])
-    if (after - begin) / len(log) < SHARE.value or not signals.stands(log["loss"][begin:after], LEAVES.value):
+    if (after - begin) / len(log) < SHARE.value or not is_standing(log["loss"][begin:after], LEAVES.value):
         return False
-    return stuck or signals.waits(log["loss"], begin, after)
+    return stuck or waits(log["loss"], begin, after)

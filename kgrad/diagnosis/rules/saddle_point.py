@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from kgrad.diagnosis import signals
+from kgrad.diagnosis import signals, windows
 from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.diagnosis.loss_curve import is_standing, late_fall, loss_curve
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.diagnosis.skill import harm, learned
 from kgrad.log.run_log import RunLog
@@ -47,11 +48,11 @@ def saddle_point(log: RunLog) -> Finding | None:
     """
     if "curvature" not in log.tables or not len(log.table("curvature")["step"]):
         raise NotApplicable("the curvature was not taken: the loss never stalled, or curvature='never'")
-    table, curve = log.table("curvature"), signals.loss_curve(log)
+    table, curve = log.table("curvature"), loss_curve(log)
     norms = np.asarray(log["global_norm"])
     largest = float(np.nanmax(np.where(np.isfinite(norms), norms, np.nan)))
     reached = learned(log)
-    fall, noise = signals.late_fall(log)
+    fall, noise = late_fall(log)
     stuck = harm(log) == "high" and fall <= max(FALLS.value, noise)
     worst: tuple[float, int, float, float] | None = None
     for row in np.flatnonzero(signals.at_saddles(log)):
@@ -60,20 +61,20 @@ def saddle_point(log: RunLog) -> Finding | None:
         window = int(np.clip(np.searchsorted(log.steps[curve.edges[1:-1]], step), 0, len(curve.level) - 1))
         leaves = float(curve.leaves[window])
         gradient = float(table["gradient_norm"][row]) / largest if largest > 0 else 0.0
-        first, end = _around(signals.closed(curve.flat, 1), window)
-        stands = bool(curve.flat[window]) and signals.stands(
+        first, end = _around(windows.closed(curve.flat, 1), window)
+        standing = bool(curve.flat[window]) and is_standing(
             log["loss"][curve.edges[first] : curve.edges[end]], LEAVES.value
         )
         passed = leaves > LEAVES.value and not curve.learned[window]
-        if not stands or not (stuck or passed):
+        if not standing or not (stuck or passed):
             continue
         if worst is None or smallest / scale < worst[0]:
             worst = (smallest / scale, window, gradient, leaves)
     if worst is None:
         return None
     share, window, gradient, leaves = worst
-    first, end = _around(signals.closed(curve.flat, 1), window)
-    begin, last = signals.span(log, curve.edges, first, end)
+    first, end = _around(windows.closed(curve.flat, 1), window)
+    begin, last = windows.span(log, curve.edges, first, end)
     lasting = (curve.edges[end] - curve.edges[first]) / len(log) >= LASTING.value
     return Finding(
         rule="saddle-point",

@@ -2,6 +2,7 @@
 
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.diagnosis.loss_curve import late_fall, loss_curve
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.diagnosis.skill import learned
 from kgrad.log.run_log import RunLog
@@ -44,13 +45,13 @@ def slow_convergence(log: RunLog) -> Finding | None:
         return None
     if path <= 0:
         raise NotApplicable("no kernel moved")
-    fall, noise = signals.late_fall(log)
+    fall, noise = late_fall(log)
     falls = fall > max(FALLS.value, noise)
     steps = int(log.steps[-1] - log.steps[0]) + 1  # also those that were not recorded
     few = steps < FEW.value and path < PATH.value
     if not few and not falls:
         return None
-    progress = signals.loss_curve(log).progress
+    progress = loss_curve(log).progress
     short = (few or path < PATH.value) and progress < PROGRESS.value
     more = f", and the loss still fell by {100 * fall:.0f} % over the last half" if falls else ""
     return Finding(

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding, power
+from kgrad.diagnosis.loss_curve import loss_curve
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.diagnosis.skill import constant_answer, harm, skill
 from kgrad.log.batch import BatchFacts, TensorFacts
@@ -76,7 +76,7 @@ def unscaled_inputs(log: RunLog) -> Finding | None:
     if found is None:
         return None
     kind, text, layers, fix, evidence = found
-    reached, curve, constant = skill(log), signals.loss_curve(log), constant_answer(log)
+    reached, curve, constant = skill(log), loss_curve(log), constant_answer(log)
     seen = [evidence, Evidence("progress of the loss", curve.progress, "share")]
     severity = harm(log)
     if reached is not None and constant is not None:

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from kgrad.diagnosis import signals
+from kgrad.diagnosis import signals, windows
 from kgrad.diagnosis.finding import Evidence, Finding, power
+from kgrad.diagnosis.loss_curve import loss_curve
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.diagnosis.skill import harm, is_certain, learned
 from kgrad.log.run_log import RunLog
@@ -64,7 +65,7 @@ def vanishing_gradient(log: RunLog) -> Finding | None:
     sick = (trend.decades >= DECADES.value) & (trend.agreement >= AGREEMENT.value)
     if sick.mean() < SHARE.value:
         return None
-    first, end = signals.longest_run(sick)
+    first, end = windows.longest_run(sick)
     decades = float(np.median(trend.decades[sick]))
     ratio, progress = _starvation(log, columns), _progress(log)
     stuck = progress is None or harm(log) == "high"
@@ -78,7 +79,7 @@ def vanishing_gradient(log: RunLog) -> Finding | None:
         evidence.append(Evidence("update ratio, first kernel / last hidden kernel", ratio, "1", STARVED.value))
     if progress is not None:
         evidence.append(Evidence("progress of the loss", progress, "share", NOT_LEARNED.value))
-    begin, last = signals.span(log, trend.edges, first, end)
+    begin, last = windows.span(log, trend.edges, first, end)
     return Finding(
         rule="vanishing-gradient",
         severity="info" if not harmed else "high" if stuck else "medium",
@@ -110,12 +111,12 @@ def _flat_decades(log: RunLog, columns: list[int]) -> float:
 def _starvation(log: RunLog, columns: list[int]) -> float | None:
     if "update_norm" not in log or "weight_norm" not in log:
         return None
-    ratio = signals.medians(signals.update_ratio(log, [columns[0], columns[-1]]), np.array([0, len(log)]))[0]
+    ratio = windows.medians(signals.update_ratio(log, [columns[0], columns[-1]]), np.array([0, len(log)]))[0]
     return float(ratio[0] / ratio[1]) if ratio[1] > 0 else None
 
 
 def _progress(log: RunLog) -> float | None:
-    return signals.loss_curve(log).progress if "loss" in log else None
+    return loss_curve(log).progress if "loss" in log else None
 
 
 def _starved_count(decades: float, kernels: int) -> int:
