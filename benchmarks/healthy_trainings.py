@@ -18,6 +18,7 @@ import kgrad
 from kgrad.diagnosis.signals import kernels, update_ratio
 from kgrad.diagnosis.skill import constant_answer
 from kgrad.log.run_log import RunLog
+from kgrad.prescription.enough_path import ADAPTIVE
 from kgrad.prescription.present_optimizer import present_optimizer
 
 WAY = 0.95
@@ -63,6 +64,8 @@ def main() -> None:
             arrived, pace = arrival(log), speed(log)
             if arrived is not None:
                 found["updates to 95 % of the way"].append(arrived)
+            if arrived is not None and len(first) and name in ADAPTIVE:
+                found["first update times updates to 95 % of the way, Adam"].append(arrived * float(np.median(first)))
             if arrived is not None and pace is not None:
                 found["sum of the learning rates to 95 % of the way, SGD"].append(arrived * pace)
     print("| of healthy trainings | runs | " + " | ".join(f"{share} %" for share in SHARES) + " |")

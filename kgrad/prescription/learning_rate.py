@@ -119,11 +119,12 @@ def _change(log: RunLog, finding: Finding, ratio: float, factor: float) -> Presc
         finding=finding.rule,
         evidence=(Evidence("update norm / weight norm", ratio, "1", TARGET_RATIO), *steepness),
         settings={"learning_rate": rate},
-        effect=_moved(ratio, factor),
+        effect=moved(ratio, factor),
     )
 
 
-def _moved(ratio: float, factor: float) -> Effect:
+def moved(ratio: float, factor: float) -> Effect:
+    """What a rate of so many times the present one does to the change of a layer per step."""
     source = "an update is proportional to the learning rate"
     return Effect("change of a layer per step", ratio, ratio * factor, "weight sizes", source)
 
@@ -160,7 +161,7 @@ def prescribe_suggested_rate(log: RunLog, finding: Finding) -> Prescription | No
         finding=finding.rule,
         evidence=(*(finding.evidence if ratio is None else finding.evidence[:2]), *steepness),
         settings={"learning_rate": rate},
-        effect=_moved(measured, rate / abs(float(present))) if measured else None,
+        effect=moved(measured, rate / abs(float(present))) if measured else None,
     )
 
 

@@ -36,7 +36,7 @@ def prescribe_optimizer(log: RunLog, finding: Finding) -> Prescription | None:
         for key in ("clipnorm", "global_clipnorm", "clipvalue", "weight_decay")
         if present.config.get(key)
     }
-    rate = _adam_rate(log)
+    rate = adam_rate(log)
     info = {"optimizer": {"class_name": "Adam", "config": {"learning_rate": rate, **clipping}}}
     return Prescription(
         knob="optimizer",
@@ -52,7 +52,7 @@ def prescribe_optimizer(log: RunLog, finding: Finding) -> Prescription | None:
     )
 
 
-def _adam_rate(log: RunLog) -> float:
+def adam_rate(log: RunLog) -> float:
     """Adam's usual rate, or the one whose first step moves the median kernel as healthy trainings do, if that is more.
 
     The first step changes every weight by the rate (Kingma & Ba 2015, section 2.1), which is less of the large weights

@@ -20,6 +20,7 @@ from kgrad.prescription.bias import prescribe_centred_weights, prescribe_zero_bi
 from kgrad.prescription.clipping import prescribe_clipping, prescribe_global_clipping, prescribe_looser_clipping
 from kgrad.prescription.conflicts import with_conflicts
 from kgrad.prescription.data_cleaning import prescribe_finite_rows
+from kgrad.prescription.enough_path import prescribe_enough_path
 from kgrad.prescription.epochs import prescribe_enough_updates, prescribe_more_epochs
 from kgrad.prescription.initializer import (
     prescribe_forget_bias,
@@ -161,11 +162,12 @@ def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
 
 
 def _further(log: RunLog, diagnosis: Diagnosis, offered: list[Prescription]) -> tuple[Prescription, ...]:
-    """What the cured training needs to get far enough, momentum and updates, for the cause of the first answer."""
+    """What the cured training needs to get far enough: updates, momentum, a rate; for the cause of the first answer."""
     first = next((each for each in diagnosis.findings if offered and each.rule == offered[0].finding), None)
     if first is None:
         return ()
-    return tuple(filter(None, (prescribe_enough_updates(log, first), prescribe_enough_descent(log, first))))
+    needs = (prescribe_enough_updates, prescribe_enough_descent, prescribe_enough_path)
+    return tuple(answer for need in needs if (answer := need(log, first)) is not None)
 
 
 def _without_repeats(offered: list[Prescription]) -> list[Prescription]:

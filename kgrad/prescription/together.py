@@ -38,6 +38,8 @@ def together(
     for each in offered:
         if firsts.get(each.finding) is each and _fits(each, parts):
             parts.append(each)
+    if not parts and offered and offered[0].knob == "epochs":  # a longer training may need other steps as well
+        parts, further = [offered[0]], [each for each in further if each.target != ("fit",)]
     many = len(parts) > 1
     why = [_MANY.format(len(parts))] if many else [part.why for part in parts]
     if parts and parts[0].finding == offered[0].finding:
