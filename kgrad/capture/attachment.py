@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from kgrad.capture.extras import Extras
-from kgrad.capture.frames import stack
+from kgrad.capture.frames import ended_by, stack
 from kgrad.capture.progress import Wanted
 from kgrad.capture.tap import Tap, tap_on
 
@@ -152,7 +152,7 @@ class Attachment:
     def bury(self) -> None:
         """Takes out what a dead fit left behind and says so; harmless when it ended properly."""
         if self._guarded is not None:
-            self._on_end(None)
+            self._on_end(ended_by(self._fit))
             self.detach()
 
     @property

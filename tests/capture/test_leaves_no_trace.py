@@ -4,6 +4,8 @@ import contextlib
 import copy
 import gc
 import pickle
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -15,6 +17,20 @@ from kgrad.capture import statistics
 from kgrad.errors import CaptureError
 
 from .twin import same_weights, train_plain
+
+SCRIPT = """
+import sys, keras, numpy as np, kgrad
+
+class Stop(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 2:
+            raise KeyboardInterrupt
+
+model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+watch = kgrad.GradientMonitor(sys.argv[1], report=False, verbose=0)
+model.fit(np.ones((64, 3)), np.ones(64), batch_size=8, verbose=0, callbacks=[watch, Stop()])
+"""
 
 
 def build():
@@ -75,6 +91,25 @@ def test_after_another_callback_raises(error, again, vectors, tmp_path):
     log = kgrad.read_run(tmp_path / "run")
     assert len(log) == 2
     assert log.status == "failed"
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), "interrupted"), (SystemExit(3), "failed")])
+def test_what_ended_a_notebook_s_cell_is_recorded(error, status, vectors, tmp_path, monkeypatch):
+    model = build()
+    with pytest.raises(type(error)):
+        fit(model, vectors, monitor(tmp_path, strict=True), RaisesAt(error))
+    monkeypatch.setattr(sys, "last_value", error, raising=False)  # as Python and IPython set it
+    fit(model, vectors)
+    log = kgrad.read_run(tmp_path / "run")
+    assert (log.status, len(log)) == (status, 2)
+    assert type(error).__name__ in log.info["error"]
+
+
+def test_ctrl_c_within_a_callback_of_a_script_is_an_interruption(tmp_path):
+    ended = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "run")], capture_output=True, text=True)
+    assert "KeyboardInterrupt" in ended.stderr
+    log = kgrad.read_run(tmp_path / "run")
+    assert (log.status, len(log)) == ("interrupted", 3)
 
 
 def test_the_run_of_a_fit_that_died_is_closed(vectors, tmp_path):
