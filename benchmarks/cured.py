@@ -30,12 +30,13 @@ def is_as_well(after: JsonDict, repair: JsonDict, sick: JsonDict, untrained: Jso
         return is_better(after, sick)
     if None not in (repair["accuracy"], after["accuracy"]):
         return bool(after["accuracy"] >= repair["accuracy"] - MARGIN)
-    if not repair["same_loss"] or repair["loss"] is None:
+    by = "loss" if repair["same_loss"] else "unexplained"
+    if repair.get(by) is None:
         return is_better(after, sick)
-    if after["loss"] is None:
+    if after.get(by) is None:
         return False
-    begun = min((each["loss"] for each in (sick, untrained) if each["loss"] is not None), default=repair["loss"])
-    return bool(after["loss"] <= repair["loss"] + MARGIN * max(begun - repair["loss"], 0.0))
+    begun = min((each[by] for each in (sick, untrained) if each.get(by) is not None), default=repair[by])
+    return bool(after[by] <= repair[by] + MARGIN * max(begun - repair[by], 0.0))
 
 
 def is_better(after: JsonDict, before: JsonDict) -> bool:

@@ -14,11 +14,12 @@ the training data (XOR has four rows), they are not split: those rows are the ta
 
 A case is cured where accuracy, on the rows for scoring, is within `MARGIN` of the repair's, or, where the
 targets are no classes, the loss has come `1 - MARGIN` of the way to the repair's from the sick training's or the
-untrained model's, whichever is lower; and where the first cause found in the sick run is not found any more. Sick
-cases in whose first run nothing was found count as not cured. Apart are counted: cases whose published symptom did not
-show when the corpus was measured (`learned`) or whose sick training here is as good as its repair; and cases without a
-published repair (or with one for other inputs), of which only "better, and first cause gone" can be said. Healthy cases
-go through `treat` too: worse means by more than `MARGIN`.
+untrained model's, whichever is lower; and where the first cause found in the sick run is not found any more. (Where the
+repair has another loss or other targets, the share of the targets' variance that is not predicted takes the place of
+the loss.) Sick cases in whose first run nothing was found count as not cured. Apart are counted: cases whose published
+symptom did not show when the corpus was measured (`learned`) or whose sick training here is as good as its repair; and
+cases without a published repair (or with one for other inputs), of which only "better, and first cause gone" can be
+said. Healthy cases go through `treat` too: worse means by more than `MARGIN`.
 """
 
 import argparse
@@ -117,24 +118,32 @@ class Patient:
         built = self._build({**fix, "data": {**theirs, **own}}, self.seed)
         if sizes_of(built.model) != sizes_of(self.start):
             return {"published": False}  # a repair for other inputs is one of the data, and nothing to compare with
-        measure, curve = Measure(built.model, measured(*taken(built, self.scoring), 256)), []
+        data: tuple[Any, Any] = taken(built, self.scoring)
+        measure, curve = Measure(built.model, measured(*data, 256)), []
         every = max(1, built.fit["epochs"] // CURVE)
+
+        def score() -> dict[str, float | None]:
+            return scored(measure, built.model, data)
 
         def look(epoch: int, _: Any) -> None:
             if epoch % every == 0:
                 taken = int(built.model.optimizer.iterations)
-                curve.append({"steps": taken, **scored(measure.of(built.model))})
+                curve.append({"steps": taken, **score()})
 
         watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: look(epoch, logs))
         built.model.fit(built.x, built.y, **{**built.fit, "verbose": 0, "callbacks": [watch]})
-        steps, score = int(built.model.optimizer.iterations), measure.of(built.model)
+        steps = int(built.model.optimizer.iterations)
         same = same_loss(self.start, built.model) and np.shape(built.y_val) == np.shape(self.built.y_val)
         same = bool(same and np.allclose(built.y_val, self.built.y_val))
-        return {"published": True, **scored(score), "steps": steps, "same_loss": same, "curve": curve}
+        return {"published": True, **score(), "steps": steps, "same_loss": same, "curve": curve}
+
+    def scored(self, model: Any) -> dict[str, float | None]:
+        """The score of a model that takes the examples of the case."""
+        return scored(self.measure, model, taken(self.built, self.scoring))
 
     def untrained(self) -> JsonDict:
         """The score of the model as it begins."""
-        return scored(self.measure.of(self.start))
+        return self.scored(self.start)
 
     def sick(self) -> JsonDict:
         """The training of the case as it is; its run folder stays, so that it can be prescribed for anew."""
@@ -143,7 +152,7 @@ class Patient:
         model = apply(self.start, (), seed=self.seed)
         shutil.rmtree(self.folder / "run", ignore_errors=True)
         examination, steps = trained(model, self.built, self.built.fit, self.folder / "run")
-        return {**scored(self.measure.of(model)), "steps": steps, "causes": causes(examination)}
+        return {**self.scored(model), "steps": steps, "causes": causes(examination)}
 
     def examination(self) -> Examination:
         """The sick run, diagnosed and prescribed for by the present rules and knobs."""
@@ -158,7 +167,7 @@ class Patient:
         )
         last = [each for each in story.rounds if each.adopted][-1:]
         return {
-            **scored(self.measure.of(healed)),
+            **self.scored(healed),
             "steps": story.steps,
             "causes": [finding[0] for finding in last[0].findings] if last else causes(self.examination()),
             "story": story.summary,
@@ -200,13 +209,12 @@ class Patient:
                 found["notes"].append(str(error).split("\n")[0])
                 continue
             after, steps = trained(model, self.built, fit)
-            score = self.measure.of(model)
             value = badness(self.chooser.of(model), same_loss(self.start, model))
             found["steps"] += steps
             found["tried"] += 1
             if value is not None and (value < best or not found.get("change")):
                 shown = [f"{each.knob}: {each.before} -> {each.after} (for {each.finding})" for each in change]
-                found |= {**scored(score), "causes": causes(after), "change": shown}
+                found |= {**self.scored(model), "causes": causes(after), "change": shown}
                 best = value
         return found
 
@@ -246,10 +254,20 @@ def trained(model: Any, built: Any, fit: JsonDict, place: Path | None = None) ->
     return monitor.examination, int(model.optimizer.iterations)
 
 
-def scored(score: Any) -> dict[str, float | None]:
-    """A score as JSON holds it."""
+def scored(measure: Any, model: Any, data: tuple[Any, Any]) -> dict[str, float | None]:
+    """The score of a model on rows and targets as it takes them, as JSON holds it."""
+    score = measure.of(model)
     loss = score.loss if score.loss is not None and math.isfinite(score.loss) else None
-    return {"loss": loss, "accuracy": score.accuracy}
+    return {"loss": loss, "accuracy": score.accuracy, "unexplained": unexplained(model, *data)}
+
+
+def unexplained(model: Any, x: Any, y: Any) -> float | None:
+    """The share of the targets' variance that is not predicted: the same for targets of any scale and unit."""
+    predicted = model.predict(x, verbose=0)
+    if isinstance(predicted, (list, dict)) or np.size(predicted) != np.size(y) or not np.var(y):
+        return None
+    share = float(np.mean((np.reshape(predicted, np.shape(y)) - y) ** 2) / np.var(y))
+    return share if math.isfinite(share) else None
 
 
 def causes(examination: Examination) -> list[str]:

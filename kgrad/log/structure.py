@@ -30,6 +30,7 @@ ACTIVATION_LAYERS = {
     "Softmax": "softmax",
     "ThresholdedReLU": "relu",
 }
+_ONE_VALUE = frozenset({"Zeros", "Ones", "Constant"})
 # Layers that are linear in their input while they have no activation; a batch normalization is, for each batch.
 _LINEAR = re.compile(
     r"InputLayer|Dense|EinsumDense|(Separable|Depthwise)?Conv[123]D(Transpose)?|BatchNormalization|Reshape|Flatten"
@@ -84,6 +85,11 @@ class Variable:
     shape: tuple[int, ...]
     dtype: str = "float32"
     initializer: Mapping[str, Any] | None = None
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether it is initialized with one value throughout, so that the units of its layer are all alike."""
+        return self.shape[-1:] > (1,) and (self.initializer or {}).get("class_name") in _ONE_VALUE
 
     @property
     def size(self) -> int:

@@ -7,7 +7,8 @@ from kgrad.prescription.effect import Effect
 from kgrad.prescription.feed_forward import is_feed_forward
 from kgrad.prescription.gains import initializer
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.rectifier import BORN_DEAD, born_dead, calmer_rate, dense_chain, rectifier
+from kgrad.prescription.rectifier import BORN_DEAD, born_dead, dense_chain, rectifier
+from kgrad.prescription.usual_rate import calmer_rate
 
 # The largest slope of a saturating activation: what a layer at best leaves of the gradient.
 _LARGEST_SLOPE = {"sigmoid": 0.25, "hard_sigmoid": 1 / 6, "tanh": 1.0, "softsign": 1.0}
@@ -46,6 +47,11 @@ def prescribe_non_saturating(log: RunLog, finding: Finding) -> Prescription | No
         else None,
         calmer_rate(log),
     )
+
+
+def prescribe_non_saturating_chain(log: RunLog, finding: Finding) -> Prescription | None:
+    """The same for several layers only: one alone holds no gradient back, and seldom is why a loss stands."""
+    return prescribe_non_saturating(log, finding) if len(_hidden(log, tuple(_LARGEST_SLOPE))) > 1 else None
 
 
 def prescribe_bounded_growth(log: RunLog, finding: Finding) -> Prescription | None:
@@ -143,8 +149,11 @@ def prescribe_self_normalizing(log: RunLog, finding: Finding) -> Prescription | 
 
 
 def _hidden(log: RunLog, activations: tuple[str, ...]) -> list[str]:
-    """Layers with one of these activations that feed another layer with weights."""
-    weighted = log.structure.weighted_layers[:-1]
+    """Layers with one of these activations that feed another layer with weights; the state of recurrent ones is apart.
+
+    A state must stay bounded (see `prescribe_bounded_state`): no rectifier is for it.
+    """
+    weighted = [each for each in log.structure.weighted_layers[:-1] if each.class_name not in _RECURRENT]
     return [layer.name for layer in weighted if log.structure.effective_activation(layer.name) in activations]
 
 

@@ -57,7 +57,7 @@ def _of_misfits(log: RunLog, finding: Finding, misfits: list[_Misfit]) -> Prescr
         target=tuple(changes),
         before=_named(worst.variable),
         after=", ".join(dict.fromkeys(misfit.code for misfit in misfits)),
-        why=_why(worst.ratio, len(changes)),
+        why=_why(misfits, worst.ratio, len(changes)),
         code=layers_code((log.structure.layer(name), change) for name, change in changes.items()),
         finding=finding.rule,
         evidence=tuple(
@@ -148,9 +148,11 @@ def prescribe_forget_bias(log: RunLog, finding: Finding) -> Prescription | None:
     )
 
 
-def _why(worst: float, layers: int) -> str:
+def _why(misfits: list[_Misfit], worst: float, layers: int) -> str:
     if worst == 0:
         return f"The first weights of {_count(layers)} are zero or far off; units that start alike stay alike."
+    if all(each.variable.is_alike for each in misfits):
+        return f"The first weights of {_count(layers)} are one and the same number; units that start alike stay alike."
     size, factor = ("small", 1 / worst) if worst < 1 else ("large", worst)
     return (
         f"The first weights of {_count(layers)} are up to {factor:.3g} times too {size} "
@@ -159,7 +161,7 @@ def _why(worst: float, layers: int) -> str:
 
 
 def _misfits(log: RunLog) -> list[_Misfit]:
-    """Kernels off by more than the tolerance; the output layer's is left alone (small is right there, zero too)."""
+    """Kernels off by more than the tolerance, or of one value; the output layer's may be small, and zero too."""
     if "weight_norm" not in log or not len(log) or log.steps[0] > 0:
         return []
     recurrent = {variable.layer for variable in log.structure.variables if variable.role == "recurrent_kernel"}
@@ -175,8 +177,8 @@ def _misfits(log: RunLog) -> list[_Misfit]:
         else:
             continue
         ratio = spread * math.sqrt(variable.fans[0]) / needed
-        same = _is(variable, code)
-        if math.isfinite(ratio) and not 1 / _TOLERANCE < ratio < _TOLERANCE and not same:
+        fits = 1 / _TOLERANCE < ratio < _TOLERANCE and not variable.is_alike
+        if math.isfinite(ratio) and not fits and not _is(variable, code):
             found.append(_Misfit(variable, ratio, argument, code))
     return found
 

@@ -46,6 +46,18 @@ def prescribe_input_scaling(log: RunLog, finding: Finding) -> Prescription | Non
     return _prescription(log, finding, fix, f"{finding.summary.rstrip('.')}: initial weights assume unit scale.")
 
 
+def prescribe_target_scaling(log: RunLog, finding: Finding) -> Prescription | None:
+    """Standardised targets beside a loss of values, where such a loss is prescribed for targets far from unit scale."""
+    outputs = objectives(log)
+    facts = outputs[0].target if len(outputs) == 1 else None
+    if (finding.details.get("fix") or {}).get("loss") != "mean_squared_error" or facts is None:
+        return None
+    fix = _standardised(facts)
+    return _prescription(
+        log, finding, fix, "A squared error and its gradient grow with the square of the targets' scale."
+    )
+
+
 def scaling_of(log: RunLog, finding: Finding) -> Prescription | None:
     """A `Normalization` in front of inputs that are not of about unit scale, whatever was found."""
     facts = _inputs(log)
@@ -153,9 +165,14 @@ def _targets(log: RunLog) -> dict[str, Any]:
     """Mean and spread of the targets of the one squared error, where they are far from unit scale too."""
     outputs = objectives(log)
     facts = outputs[0].target if len(outputs) == 1 else None
-    if facts is None or outputs[0].loss is None or outputs[0].loss.name != "mean_squared_error" or not facts.std:
+    if facts is None or outputs[0].loss is None or outputs[0].loss.name != "mean_squared_error":
         return {}
-    if max(facts.feature_std_maximum or 0.0, facts.feature_mean_maximum or 0.0) < _LARGE_TARGETS:
+    return _standardised(facts)
+
+
+def _standardised(facts: TensorFacts) -> dict[str, Any]:
+    """How to standardise targets that are far from unit scale; nothing for others."""
+    if not facts.std or max(facts.feature_std_maximum or 0.0, facts.feature_mean_maximum or 0.0) < _LARGE_TARGETS:
         return {}
     return {"targets": "standardise", "mean": facts.mean, "std": facts.std}
 

@@ -23,6 +23,8 @@ USUAL_RATE = 0.01
 # 64 healthy trainings by SGD half had made 95 % of their way to the lowest loss after 13 of it, three in four after 27
 # (`benchmarks/healthy_trainings.py` on both corpora).
 _USUAL_DESCENT, _ENOUGH_DESCENT = 13.0, 27.0
+# What goes no further than so many times as far is not worth a change (own choice).
+_WORTHWHILE = 2.0
 # A constant answer's loss above this is no loss of unit scale; that of 20,000 classes is still under it.
 _UNIT_LOSS = 10.0
 _PUSHES = 1 / (1 - USUAL)
@@ -37,31 +39,40 @@ def prescribe_momentum(log: RunLog, finding: Finding) -> Prescription | None:
     if not _is_plain(log):
         return None
     why = "Momentum adds up the gradients' common direction, up to 1 / (1 - 0.9) = 10 times."
-    return _with_momentum(log, finding, why, Evidence("factor of a steady direction", 10.0, "1"))
+    effect = Effect("factor on a steady direction", 1.0, _PUSHES, "1", _SOURCE)
+    return _with_momentum(log, finding, why, Evidence("factor of a steady direction", 10.0, "1"), effect)
 
 
 def prescribe_enough_descent(log: RunLog, finding: Finding) -> Prescription | None:
-    """The same where the planned steps are too small and too few for plain descent to arrive, whatever else is wrong.
+    """The same where the planned steps of descent are too small and too few to arrive, whatever else is wrong.
 
     A run whose cause is mended begins anew. Small steps of descent follow the gradient's flow, whose time is the sum of
-    the learning rates; where that is less than what three in four healthy trainings took (`_ENOUGH_DESCENT`), momentum
-    makes it ten times as much. Where that would not do either, the rate becomes the usual one too. Inputs or a loss of
-    another scale flow at another pace: nothing is said of those.
+    the learning rates; where that is less than what three in four healthy trainings took (`_ENOUGH_DESCENT`), the
+    usual momentum makes it up to ten times as much. Where that would not do, or is there, the rate becomes the usual
+    one too; one above it comes down to it, for momentum bears no more. Inputs or a loss of another scale flow at
+    another pace: nothing is said of those.
     """
-    rate, planned, constant = present_optimizer(log).constant_rate, planned_updates(log), constant_answer(log)
-    if not _is_plain(log) or rate is None or not planned or not constant or constant > _UNIT_LOSS:
+    optimizer, planned, constant = present_optimizer(log), planned_updates(log), constant_answer(log)
+    rate, momentum = optimizer.constant_rate, optimizer.momentum
+    if not optimizer.is_descent or rate is None or not planned or not constant or constant > _UNIT_LOSS:
         return None
-    if rate > 1.01 * USUAL_RATE or rate * planned >= _ENOUGH_DESCENT:
+    if momentum > _LASTING:
         return None
     if finding.rule != "unscaled-inputs" and are_off_scale(log):
         return None
-    flow = rate * planned
+    per_rate = planned / (1 - max(momentum, USUAL))
+    then = USUAL_RATE if rate * per_rate < _USUAL_DESCENT else min(rate, USUAL_RATE)
+    flow, pushed = rate * planned / (1 - momentum), then * per_rate
+    if flow >= _ENOUGH_DESCENT or pushed < _WORTHWHILE * flow:
+        return None
+    made = f"a rate of {rate:.3g}" + (f" with a momentum of {momentum:.3g}" if momentum else "")
     why = (
-        f"{planned} steps at a rate of {rate:.3g} add up to {flow:.2g}; half of the healthy trainings by plain descent "
+        f"{planned} steps at {made} add up to {flow:.2g}; half of the healthy trainings by descent "
         f"needed {_USUAL_DESCENT:g}, three in four {_ENOUGH_DESCENT:g}."
     )
     seen = Evidence("sum of the learning rates", flow, "1", _ENOUGH_DESCENT)
-    return _with_momentum(log, finding, why, seen, USUAL_RATE if _PUSHES * flow < _USUAL_DESCENT else None)
+    effect = Effect(seen.label, flow, pushed, "1", "the usual momentum and rate, over the planned steps")
+    return _with_momentum(log, finding, why, seen, effect, then if then != rate else None)
 
 
 def prescribe_usual_momentum(log: RunLog, finding: Finding) -> Prescription | None:
@@ -95,17 +106,23 @@ def _is_plain(log: RunLog) -> bool:
     return optimizer.is_descent and "learning_rate" in optimizer.config and not optimizer.momentum
 
 
-def _with_momentum(log: RunLog, finding: Finding, why: str, seen: Evidence, rate: float | None = None) -> Prescription:
-    changes: dict[str, Any] = {"momentum": USUAL, "nesterov": True, **({} if rate is None else {"learning_rate": rate})}
+def _with_momentum(
+    log: RunLog, finding: Finding, why: str, seen: Evidence, effect: Effect, rate: float | None = None
+) -> Prescription:
+    present = present_optimizer(log).momentum
+    momentum = max(present, USUAL)
+    changes: dict[str, Any] = {"momentum": momentum, "nesterov": True}
+    if rate is not None:
+        changes["learning_rate"] = rate
     return Prescription(
         knob="optimizer",
         target=("optimizer",),
-        before="SGD without momentum",
-        after=f"SGD with Nesterov momentum {USUAL}" + ("" if rate is None else f", learning rate {rate}"),
+        before=f"SGD with momentum {present:.3g}" if present else "SGD without momentum",
+        after=f"SGD with Nesterov momentum {momentum:.3g}" + ("" if rate is None else f", learning rate {rate}"),
         why=why,
         code=compiled_code(optimizer_code(log.info, **changes)),
         finding=finding.rule,
         evidence=(seen,),
         settings=changes,
-        effect=Effect("factor on a steady direction", 1.0, _PUSHES, "1", _SOURCE),
+        effect=effect,
     )

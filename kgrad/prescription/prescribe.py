@@ -11,6 +11,7 @@ from kgrad.prescription.activation import (
     prescribe_bounded_state,
     prescribe_leaky,
     prescribe_non_saturating,
+    prescribe_non_saturating_chain,
     prescribe_nonlinearity,
     prescribe_self_normalizing,
 )
@@ -28,7 +29,7 @@ from kgrad.prescription.initializer import (
     prescribe_orthogonal,
     prescribe_smaller_initializer,
 )
-from kgrad.prescription.input_scaling import prescribe_input_scaling
+from kgrad.prescription.input_scaling import prescribe_input_scaling, prescribe_target_scaling
 from kgrad.prescription.learning_rate import (
     prescribe_gentler_rate,
     prescribe_higher_rate,
@@ -45,6 +46,7 @@ from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.regularization import prescribe_regularization
 from kgrad.prescription.residual import prescribe_normalized_branches, prescribe_scaled_branches
 from kgrad.prescription.together import hides_harm, together
+from kgrad.prescription.usual_rate import prescribe_calmer_rate
 
 Knob = Callable[[RunLog, Finding, Diagnosis], Prescription | None]
 
@@ -128,9 +130,10 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     "saddle-point": _all(prescribe_optimizer, prescribe_momentum, prescribe_initializer, prescribe_perturbation),
     "plateau": _all(
         prescribe_nonlinearity,
-        prescribe_non_saturating,
-        prescribe_initializer,
+        prescribe_non_saturating_chain,
         prescribe_optimizer,
+        prescribe_initializer,
+        prescribe_non_saturating,
         prescribe_higher_rate,
     ),
 }
@@ -166,7 +169,13 @@ def _further(log: RunLog, diagnosis: Diagnosis, offered: list[Prescription]) -> 
     first = next((each for each in diagnosis.findings if offered and each.rule == offered[0].finding), None)
     if first is None:
         return ()
-    needs = (prescribe_enough_updates, prescribe_enough_descent, prescribe_enough_path)
+    needs = (
+        prescribe_target_scaling,
+        prescribe_enough_updates,
+        prescribe_calmer_rate,
+        prescribe_enough_descent,
+        prescribe_enough_path,
+    )
     return tuple(answer for need in needs if (answer := need(log, first)) is not None)
 
 

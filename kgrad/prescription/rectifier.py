@@ -6,13 +6,8 @@ from typing import NamedTuple
 
 from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Layer
-from kgrad.prescription.code import number
 from kgrad.prescription.feed_forward import is_feed_forward
-from kgrad.prescription.momentum import USUAL, USUAL_RATE
-from kgrad.prescription.present_optimizer import present_optimizer
 
-# Rate over (1 - momentum), which is how far a steady gradient moves the weights per step (Goh 2017).
-_USUAL_SPEED = USUAL_RATE / (1 - USUAL)
 # "On networks with more than 5 layers" ELU learns faster and generalizes better than ReLU (Clevert et al. 2016).
 _DEEP = 5
 # Above this chance that a whole layer of ReLU is dead before the first step, ReLU is not prescribed.
@@ -71,13 +66,3 @@ def born_dead(log: RunLog) -> float:
 def dense_chain(log: RunLog) -> list[Layer]:
     """The hidden dense layers; a convolution has as many chances to be on as it has places."""
     return [layer for layer in log.structure.weighted_layers[:-1] if layer.class_name == "Dense"]
-
-
-def calmer_rate(log: RunLog) -> float | None:
-    """The usual rate of plain descent where the present one is higher, momentum counted in; `None` for no change."""
-    optimizer = present_optimizer(log)
-    rate = optimizer.constant_rate
-    if not optimizer.is_descent or rate is None:
-        return None
-    usual = _USUAL_SPEED * (1 - optimizer.momentum)
-    return float(number(usual)) if rate > 1.01 * usual else None

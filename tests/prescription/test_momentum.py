@@ -40,6 +40,17 @@ def test_where_momentum_would_not_do_either_the_rate_becomes_the_usual_one_too()
     assert float(runs_as_pasted(first)["optimizer"].learning_rate) == pytest.approx(0.01)
 
 
+def test_a_rate_that_momentum_does_not_make_up_for_becomes_the_usual_one():
+    inside, first = parts(descent(rate=1e-3, momentum=0.9))  # 450 * 0.001 / (1 - 0.9)
+    assert inside[1] == {"momentum": 0.9, "nesterov": True, "learning_rate": 0.01}
+    assert "450 steps at a rate of 0.001 with a momentum of 0.9 add up to 4.5" in first.why
+
+
+def test_a_rate_above_the_usual_one_comes_down_to_it_with_momentum():
+    inside, _ = parts(descent(rate=0.02))  # 450 * 0.02 = 9; with momentum 45
+    assert inside[1] == {"momentum": 0.9, "nesterov": True, "learning_rate": 0.01}
+
+
 def test_under_accumulation_an_update_is_several_batches():
     inside, _ = parts(descent(epochs=40, gradient_accumulation_steps=8))
     assert any("epochs" in each for each in inside)
@@ -50,8 +61,8 @@ def test_under_accumulation_an_update_is_several_batches():
     "other",
     [
         {"epochs": 1000},
-        {"rate": 0.05},
-        {"momentum": 0.5},
+        {"rate": 0.1},
+        {"momentum": 0.9},
         {"optimizer": "Adam"},
         {"scale": 100.0},
     ],

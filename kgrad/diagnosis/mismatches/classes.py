@@ -1,5 +1,6 @@
 """Classes and probabilities: the units, the activation and the loss that they need."""
 
+import math
 from typing import Any
 
 from kgrad.diagnosis.finding import Evidence
@@ -17,6 +18,9 @@ from kgrad.diagnosis.mismatches.mismatch import (
 )
 from kgrad.diagnosis.reach import RANGES
 from kgrad.log.objective import Objective
+
+# More distinct targets than these are no signs of classes, smoothed or not.
+_MOST_SIGNS = 4
 
 
 def one_unit(output: Objective, loss: str) -> Mismatch | None:
@@ -144,8 +148,14 @@ def several_labels(output: Objective, loss: str) -> Mismatch | None:
 
 
 def hinge(output: Objective, loss: str) -> Mismatch | None:
-    """A hinge loss, which wants scores of either sign, over probabilities."""
-    if loss not in ("hinge", "squared_hinge") or output.activation not in SQUASHING:
+    """A hinge loss, which wants scores of either sign for classes, over probabilities or for values."""
+    if loss not in ("hinge", "squared_hinge", "categorical_hinge"):
+        return None
+    target = output.target
+    if target is not None and not target.integers and (target.distinct or math.inf) > _MOST_SIGNS:
+        text = f"{loss} asks for the sign of a class, and the targets are values: answers are pushed on beyond them."
+        return Mismatch("hinge-of-values", text, {"loss": "mean_squared_error", "activation": "linear"})
+    if loss == "categorical_hinge" or output.activation not in SQUASHING:
         return None
     text = f"{loss} wants scores beyond -1 and 1; {output.layer} is a {output.activation} and gives none below 0."
     fix = {"loss": "categorical_crossentropy"} if output.activation == "softmax" else {"loss": "binary_crossentropy"}

@@ -1,5 +1,7 @@
 """The rule `learning-rate-too-high`."""
 
+import math
+
 import numpy as np
 
 from kgrad.diagnosis import signals
@@ -57,6 +59,8 @@ KEPT = Limit(
 RISEN = Limit(
     "rise of the loss over its start", 0.2, "share", "as the fall that plateau calls one, upward, beyond six errors."
 )
+# Rows whose mean loss tells a throw from one row that is far off.
+_ROWS = 16
 EPOCHS = Limit("epochs", 6, "epochs", "fewer show no pattern of turns.")
 LEARNED = Limit("learned", 0.5, "share", "a run that learned half of what there was to learn is not harmed by swings.")
 
@@ -90,7 +94,7 @@ def _overshoot(log: RunLog) -> Finding | None:
     if not columns or not expected or not loss[0] <= START.value * expected:
         return None
     ratio = signals.update_ratio(log, columns)[:early]
-    later = np.where(np.isfinite(loss[1:]), loss[1:], np.inf)
+    later = _averaged(np.where(np.isfinite(loss[1:]), loss[1:], np.inf), log.batch.rows if log.batch else _ROWS)
     if not len(later) or not np.isfinite(ratio).any():
         return None
     first = int(np.argmax(later > OVERSHOOT.value * expected)) + 1
@@ -122,6 +126,12 @@ def _overshoot(log: RunLog) -> Finding | None:
         confidence=0.9,
         details={"kind": "overshoot", "learning_rate": rate, "suggested": abs(rate) * 1e-2 / largest},
     )
+
+
+def _averaged(losses: FloatArray, rows: int) -> FloatArray:
+    """The losses, those of few rows each averaged with the ones behind them: one row may be far off by itself."""
+    width = min(math.ceil(_ROWS / max(rows, 1)), max(len(losses), 1))
+    return np.convolve(losses, np.full(width, 1 / width), mode="valid") if width > 1 else losses
 
 
 def _replaced(ratio: FloatArray) -> float:

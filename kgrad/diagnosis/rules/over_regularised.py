@@ -11,7 +11,7 @@ from kgrad.diagnosis.loss_curve import loss_curve
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.diagnosis.skill import constant_answer, harm, learned
 from kgrad.log.run_log import RunLog
-from kgrad.log.structure import Variable
+from kgrad.log.structure import Layer, Variable
 
 PENALTY = Limit(
     "penalty at the start over the loss of a constant answer",
@@ -20,13 +20,14 @@ PENALTY = Limit(
     "beyond this the optimizer gains more by shrinking the weights to nothing than by all there is to learn.",
 )
 DROPPED = Limit("rate of dropout", 0.8, "share", "of ten units two are left: Srivastava et al. (2014) use 0.2 to 0.5.")
+KEPT = Limit("units that dropout keeps", 2.0, "units", "the same for layers so narrow that a usual rate leaves few.")
 NOT_LEARNED = Limit("learned", 0.3, "share", "as in the rule plateau.")
 
 # Mean of |w| over the root mean square: 1 for a constant, 0.80 for a normal, 0.87 for a uniform distribution.
 _MEAN_OVER_ROOT = math.sqrt(2 / math.pi)
 
 
-@rule(columns=("loss", "weight_norm"), limits=(PENALTY, DROPPED, NOT_LEARNED))
+@rule(columns=("loss", "weight_norm"), limits=(PENALTY, DROPPED, KEPT, NOT_LEARNED))
 def over_regularised(log: RunLog) -> Finding | None:
     """The penalty on the weights outweighs the data: what is trained is their smallness.
 
@@ -42,6 +43,7 @@ def over_regularised(log: RunLog) -> Finding | None:
         for layer in log.structure.layers
         if "Dropout" in layer.class_name and isinstance(layer.config.get("rate"), int | float)
     }
+    starved = [name for name, rate in dropped.items() if _starves(log.structure.layer(name), rate)]
     if not penalties and not dropped:
         raise NotApplicable("the model has neither penalties on weights nor dropout")
     reached = learned(log)
@@ -50,14 +52,14 @@ def over_regularised(log: RunLog) -> Finding | None:
     expected = constant_answer(log) or _data_loss(log, sum(penalties.values()))
     total = sum(penalties.values()) / expected if expected else 0.0
     rate = max(dropped.values(), default=0.0)
-    if total < PENALTY.value and rate < DROPPED.value:
+    if total < PENALTY.value and not starved:
         return None
     by_penalty = total >= PENALTY.value
-    layers = tuple(penalties if by_penalty else [name for name, each in dropped.items() if each >= DROPPED.value])
+    layers = tuple(penalties if by_penalty else starved)
     what = (
         f"The penalty on the weights begins at {power(total)} times the loss of a constant answer"
         if by_penalty
-        else f"Dropout takes {100 * rate:.0f} % of the units away"
+        else f"Dropout takes {100 * rate:.0f} % of the units away" + _of_few(log, starved)
     )
     return Finding(
         rule="over-regularised",
@@ -74,6 +76,17 @@ def over_regularised(log: RunLog) -> Finding | None:
         confidence=0.85,
         details={"kind": "penalty" if by_penalty else "dropout", "penalty": total, "factor": 0.01 / max(total, 1e-9)},
     )
+
+
+def _starves(layer: Layer, rate: float) -> bool:
+    """Whether too few units are left in a step, by share or by number."""
+    few = rate > 0 and (layer.units or math.inf) * (1 - rate) <= KEPT.value
+    return rate >= DROPPED.value or (few and layer.class_name == "Dropout")
+
+
+def _of_few(log: RunLog, names: list[str]) -> str:
+    units = min((log.structure.layer(name).units or 0 for name in names), default=0)
+    return f", in layers of {units} units" if 0 < units <= 10 * KEPT.value else ""
 
 
 def _penalties(log: RunLog) -> Iterator[tuple[str, float]]:

@@ -26,6 +26,13 @@ SMALL = Limit(
     "small weights grow by themselves, the slower the more layers share the factor (Saxe et al. 2014, section 2): one "
     "layer a decade too small recovers, so two decades over the hidden layers is the limit.",
 )
+FORGETS = Limit(
+    "what a recurrent layer keeps of its state over ten steps",
+    0.01,
+    "share",
+    "as for small weights, two decades: what came ten steps ago hardly counts, and its gradient neither (Pascanu et "
+    "al. 2013, section 2.1); an orthogonal kernel keeps all of it (Saxe et al. 2014).",
+)
 SCALES = Limit(
     "inputs of ordinary scale, at most",
     10.0,
@@ -33,15 +40,15 @@ SCALES = Limit(
     "as in unscaled-inputs; beyond it the inputs' own scale is part of the signal.",
 )
 
-_CONSTANT = frozenset({"Zeros", "Ones", "Constant"})
 # Decades that a sigmoid takes from a signal by itself: its greatest slope is 1/4.
 _OF_SIGMOID = math.log10(4)
 _FULL = ("Dense", "Conv1D", "Conv2D", "Conv3D")
+_MEMORY = 10  # steps over which a state is looked at
 _MOST = 300.0  # decades that a float can hold
 _BOUNDED = frozenset({"tanh", "sigmoid", "hard_sigmoid", "hard_tanh", "softsign", "softmax"})
 
 
-@rule(columns=("weight_norm",), optional=("loss",), limits=(LARGE, SMALL, SCALES))
+@rule(columns=("weight_norm",), optional=("loss",), limits=(LARGE, SMALL, FORGETS, SCALES))
 def poor_initialization(log: RunLog) -> Finding | None:
     """The initial weights are all equal, or so large or small that signals explode or fade before they arrive.
 
@@ -49,8 +56,9 @@ def poor_initialization(log: RunLog) -> Finding | None:
     usual initializers give for its fans, from Glorot's or LeCun's for the larger fan to He's for the smaller; the
     factors outside that range are multiplied along the graph, from the inputs' own scale on, starting anew behind
     a normalization. Where sigmoids take more from the signal than small weights do, the weights are a note. Kernels
-    of one value keep all units of a layer alike for ever. A SimpleRNN without a bounded activation multiplies by its
-    recurrent kernel once per step of the sequence. The severity follows the harm.
+    of one value keep all units of a layer alike for ever. A SimpleRNN multiplies by its recurrent kernel once per step
+    of the sequence: without a bounded activation its signals grow, and a small kernel forgets. The severity follows the
+    harm.
 
     Blind spot: within the range the fit of gain and activation is not judged (a deep sigmoid network fades with any
     of the usual initializers: that is `vanishing-gradient`); gated recurrent layers and attention are not looked at.
@@ -76,7 +84,7 @@ def poor_initialization(log: RunLog) -> Finding | None:
 
 
 def _recurrent(log: RunLog) -> Finding | None:
-    """Growth through time: the root mean square of the singular values, to the power of the sequence's length."""
+    """Growth and loss through time: the root mean square of the singular values, to the power of the steps."""
     lengths = [facts.shape[0] for facts in (log.batch.inputs if log.batch else ()) if len(facts.shape) == 2]
     for i, variable in enumerate(log.structure.variables):
         owner = next((each for each in log.structure.layers if each.name == variable.layer), None)
@@ -84,6 +92,8 @@ def _recurrent(log: RunLog) -> Finding | None:
             continue
         gain = float(log["weight_norm"][0, i]) / math.sqrt(variable.shape[0])
         gain /= math.sqrt(2) if owner.activation == "relu" else 1.0  # a relu passes half of the signal's square
+        if gain > 0 and gain ** min(_MEMORY, max(lengths)) < FORGETS.value:
+            return _forgetful(log, owner.name, gain, max(lengths))
         if owner.activation not in ("linear", "relu", None) or not 1 < gain < math.inf:
             continue
         decades = min(max(lengths) * math.log10(gain), _MOST)
@@ -95,6 +105,14 @@ def _recurrent(log: RunLog) -> Finding | None:
     return None
 
 
+def _forgetful(log: RunLog, name: str, gain: float, steps: int) -> Finding:
+    kept = gain ** min(_MEMORY, steps)
+    text = f"{name} multiplies its state by {gain:.2g} at each of {steps} steps: after ten {power(kept)} is left."
+    return _finding(
+        log, (name,), "forgetful", text, (Evidence(FORGETS.name, kept, "share", FORGETS.value),), 0.75, {"gain": gain}
+    )
+
+
 def _class_of(structure: Structure, column: int) -> str:
     variable = structure.variables[column]
     owner = [layer for layer in structure.layers if layer.name == variable.layer]
@@ -102,8 +120,7 @@ def _class_of(structure: Structure, column: int) -> str:
 
 
 def _is_constant(variable: Variable, norm: float) -> bool:
-    named = (variable.initializer or {}).get("class_name") in _CONSTANT
-    return variable.shape[-1] > 1 and (norm == 0 or (named and bool(np.isfinite(norm))))
+    return variable.shape[-1] > 1 and (norm == 0 or (variable.is_alike and bool(np.isfinite(norm))))
 
 
 def _constant(log: RunLog, columns: list[int], norms: np.ndarray) -> Finding:
@@ -135,25 +152,28 @@ def _deviation(variable: Variable, norm: float) -> float:
 
 
 def _faded_or_grown(log: RunLog, deviation: dict[str, float]) -> Finding | None:
-    signal = _signals(log, deviation)
+    start = _input_scale(log)
+    signal = _signals(log, deviation, start)
+    faint = _signals(log, deviation, max(start, 0.0))  # that inputs are small is no fault of the weights
     largest = max(deviation, key=lambda name: signal[name])
-    smallest = min(deviation, key=lambda name: signal[name])
+    smallest = min(deviation, key=lambda name: faint[name])
     if signal[largest] >= math.log10(LARGE.value) and any(value > 0 for value in deviation.values()):
         kind, factor, limit, size, verb = "too-large", 10 ** min(signal[largest], _MOST), LARGE, "large", "grow"
         names = tuple(name for name, value in deviation.items() if value > 0)
-    elif signal[smallest] <= -math.log10(SMALL.value) and any(value < 0 for value in deviation.values()):
-        kind, factor, limit, size, verb = "too-small", 10 ** min(-signal[smallest], _MOST), SMALL, "small", "fade"
+    elif faint[smallest] <= -math.log10(SMALL.value) and any(value < 0 for value in deviation.values()):
+        kind, factor, limit, size, verb = "too-small", 10 ** min(-faint[smallest], _MOST), SMALL, "small", "fade"
         names = tuple(name for name, value in deviation.items() if value < 0)
     else:
         return None
     worst = 10 ** max(abs(deviation[name]) for name in names)
+    many = "one layer" if len(names) == 1 else f"{len(names)} layers"
     sigmoids = sum(log.structure.effective_activation(name) in ("sigmoid", "hard_sigmoid") for name in names)
     slight = kind == "too-small" and math.log10(factor) <= sigmoids * _OF_SIGMOID
     return _finding(
         log,
         names,
         kind,
-        f"The initial weights of {len(names)} layers are up to {power(worst)} times too {size} for the fan-in of each; "
+        f"The initial weights of {many} are up to {power(worst)} times too {size} for the fan-in of each; "
         f"through all of them in a row signals {verb} by a factor of {power(factor)} against sound weights.",
         (Evidence(limit.name, factor, "1", limit.value), Evidence("worst single layer", worst, "1")),
         0.9,
@@ -162,11 +182,16 @@ def _faded_or_grown(log: RunLog, deviation: dict[str, float]) -> Finding | None:
     )
 
 
-def _signals(log: RunLog, deviation: dict[str, float]) -> dict[str, float]:
-    """Decades by which the signal deviates from that of sound weights, in front of each layer's activation."""
+def _signals(log: RunLog, deviation: dict[str, float], start: float) -> dict[str, float]:
+    """Decades by which the signal deviates from that of sound weights, in front of each layer's activation.
+
+    Args:
+        log: the run.
+        deviation: decades by which each layer's weights deviate.
+        start: decades by which the inputs do.
+    """
     behind: dict[str, float] = {}
     at: dict[str, float] = {}
-    start = _input_scale(log)
     graph = any(layer.inbound for layer in log.structure.layers)
     previous = start
     for layer in log.structure.layers:
