@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kgrad.diagnosis import diagnose
+from kgrad.log.batch import BatchFacts
 
 from .cases import deep, outcome, scaled
 
@@ -50,6 +51,16 @@ def test_a_start_a_few_times_off_does_not_hide_steps_that_replace_the_weights():
     model = replace(log.structure, layers=(*log.structure.layers[:-1], head))
     known = replace(far, structure=model, info={**log.info, "loss": "sparse_categorical_crossentropy"})
     assert outcome(RULE, known).finding.details["kind"] == "overshoot"
+
+
+@pytest.mark.parametrize(("rows", "found"), [(1, False), (32, True)])
+def test_one_row_that_is_far_off_is_no_throw(rows, found):
+    loss = np.full(200, 1.0)
+    loss[5] = 8.0
+    log = thrown(ratio=0.4)
+    facts = BatchFacts.of("given", {"": np.ones((rows, 2))}, {"": np.ones((rows, 1))}).to_dict()
+    one = replace(log, columns={**log.columns, "loss": loss}, info={**log.info, "batch": facts})
+    assert (outcome(RULE, one).finding is not None) == found
 
 
 def test_one_kernel_that_is_replaced_is_not_the_whole_model():

@@ -55,6 +55,8 @@ SICK = [
     ("softmax", 3, "mse", np.maximum(ONE_HOT, ONE_HOT[::-1]), "softmax-for-several", {"activation": "sigmoid"}),
     ("sigmoid", 1, "cosine_similarity", BINARY, "one-unit-for-classes", {"activation": "sigmoid"}),
     ("sigmoid", 1, "kl_divergence", BINARY, "one-unit-for-classes", {"loss": "binary_crossentropy"}),
+    ("linear", 1, "hinge", VALUES, "hinge-of-values", {"loss": "mean_squared_error"}),
+    ("tanh", 1, "squared_hinge", VALUES, "hinge-of-values", {"activation": "linear"}),
     ("linear", 4, "mse", VALUES, "one-target-for-units", {"units": 1}),
     ("linear", 4, "mse", VALUES[:, 0], "one-target-for-units", {"units": 1}),
     ("softmax", 3, "mse", CLASSES, "one-target-for-units", {"loss": "sparse_categorical_crossentropy"}),

@@ -10,13 +10,13 @@ from .cases import deep, outcome
 RULE = "over-regularised"
 
 
-def penalised(kind="L2", strength=10.0, loss=None, rate=None):
+def penalised(kind="L2", strength=10.0, loss=None, rate=None, units=None):
     log = deep(layers=3, loss=np.full(200, 42.0) if loss is None else loss)
     config = {kind.lower(): strength}
     regularizer = {"kernel_regularizer": {"class_name": kind, "config": config}}
     layers = [replace(layer, config=regularizer if strength else {}) for layer in log.structure.layers]
     if rate is not None:
-        layers.append(Layer("dropout", "Dropout", 3, config={"rate": rate}))
+        layers.append(Layer("dropout", "Dropout", 3, units=units, config={"rate": rate}))
     return replace(log, structure=replace(log.structure, layers=tuple(layers)))
 
 
@@ -44,6 +44,14 @@ def test_a_run_that_learns_is_none():
 def test_dropout_of_nearly_all():
     assert outcome(RULE, penalised(strength=0, rate=0.9)).finding.details["kind"] == "dropout"
     assert outcome(RULE, penalised(strength=0, rate=0.5)).status == "clear"
+
+
+def test_dropout_that_leaves_two_units():
+    finding = outcome(RULE, penalised(strength=0, rate=0.5, units=4)).finding
+    assert (finding.details["kind"], finding.layers) == ("dropout", ("dropout",))
+    assert "Dropout takes 50 % of the units away, in layers of 4 units" in finding.summary
+    assert outcome(RULE, penalised(strength=0, rate=0.3, units=4)).status == "clear"
+    assert outcome(RULE, penalised(strength=0, rate=0.5, units=64)).status == "clear"
 
 
 def test_without_either_it_does_not_apply():

@@ -98,6 +98,17 @@ def test_large_inputs_make_up_for_small_weights():
     assert outcome(RULE, replace(log, info={**log.info, "batch": facts.to_dict()})).status == "clear"
 
 
+def test_small_inputs_are_no_fault_of_the_weights():
+    inputs = {"": np.random.default_rng(0).normal(0, 1e-3, (64, 64))}
+    facts = BatchFacts.of("given", inputs, {"": np.zeros(64)}).to_dict()
+    nearly = net(0.1, layers=3)  # 1.25 times too small each
+    assert outcome(RULE, replace(nearly, info={**nearly.info, "batch": facts})).status == "clear"
+    faded = net(0.01)
+    assert outcome(RULE, replace(faded, info={**faded.info, "batch": facts})).finding.details[
+        "factor"
+    ] == pytest.approx(12.5**8)
+
+
 def recurrent(gain, rows=60, activation="linear"):
     log = net(np.sqrt(1 / 64), layers=1)
     layers = (Layer("rnn", "SimpleRNN", 0, activation, 64), Layer("head", "Dense", 1, "sigmoid", 1, ("rnn",)))
@@ -117,6 +128,15 @@ def test_a_recurrent_kernel_is_applied_once_per_step_of_the_sequence():
     assert outcome(RULE, recurrent(1.6, rows=3)).finding is None
     assert outcome(RULE, recurrent(1.0)).finding is None
     assert outcome(RULE, recurrent(1.6, activation="tanh")).finding is None
+
+
+@pytest.mark.parametrize("activation", ["tanh", "linear"])
+def test_a_small_recurrent_kernel_forgets(activation):
+    finding = outcome(RULE, recurrent(0.25, activation=activation)).finding
+    assert (finding.severity, finding.details["kind"], finding.layers) == ("high", "forgetful", ("rnn",))
+    assert finding.evidence[0].value == pytest.approx(0.25**10)
+    assert outcome(RULE, recurrent(0.7, activation=activation)).finding is None
+    assert outcome(RULE, recurrent(0.25, rows=3, activation=activation)).finding is None
 
 
 def test_a_run_recorded_from_later_on_is_not_applicable():
