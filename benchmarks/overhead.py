@@ -9,7 +9,8 @@ still, or what kgrad does every two seconds would fall on every lap. CPU time is
 shared machine; both are printed, as the median over rounds with the spread between the quartiles. The first epoch,
 in which all is traced, is left out. The ways:
 
-* `kgrad`: `GradientMonitor` as it comes, every step; `every=10`: one step in ten;
+* `kgrad`: `GradientMonitor` as it comes, every step; `later`: as it goes on after 512 steps, all statistics in one of
+  32; `every=10`: one step in ten;
 * `pasted`: a callback with a tape of its own after every step, as found on the web;
 * `train_step`: a `train_step` of one's own that returns the norm of each gradient as a metric;
 * `tensorboard`: Keras' `TensorBoard(histogram_freq=1)`, which since Keras 3 writes histograms of the *weights*, once
@@ -63,7 +64,7 @@ def own_time() -> float:
     return _monotonic() - getattr(_waited, "seconds", 0.0)
 
 
-WAYS = ("kgrad", "every=10", "pasted", "train_step", "tensorboard", "switched", "branched")
+WAYS = ("kgrad", "later", "every=10", "pasted", "train_step", "tensorboard", "switched", "branched")
 _KINDS = {"train_step": Normed, "branched": Branched}
 
 
@@ -149,8 +150,8 @@ class Stamps(keras.callbacks.Callback):
         self.last = time.perf_counter()
 
 
-def monitor(folder: str, every: int = 1) -> kgrad.GradientMonitor:
-    return kgrad.GradientMonitor(f"{folder}/run", every=every, report=False, verbose=0, strict=True)
+def monitor(folder: str, **settings: int) -> kgrad.GradientMonitor:
+    return kgrad.GradientMonitor(f"{folder}/run", **settings, report=False, verbose=0, strict=True)
 
 
 def measure(subject: Subject, rounds: int, chosen: list[str], folder: str) -> tuple[float, dict[str, np.ndarray], bool]:
@@ -159,7 +160,8 @@ def measure(subject: Subject, rounds: int, chosen: list[str], folder: str) -> tu
     ways: dict[str, Callable[[], list[keras.callbacks.Callback]]] = {
         "nothing": list,
         "kgrad": lambda: [monitor(folder)],
-        "every=10": lambda: [monitor(folder, 10)],
+        "later": lambda: [monitor(folder, details_every=_DETAILS_EVERY[1])],
+        "every=10": lambda: [monitor(folder, every=10)],
         "pasted": lambda: [Pasted(x, y, subject.batch)],
         "train_step": list,
         "tensorboard": lambda: [keras.callbacks.TensorBoard(f"{folder}/board", histogram_freq=1)],
