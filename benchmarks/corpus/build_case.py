@@ -260,6 +260,36 @@ def _formula(p, rng):
         g = np.linspace(-1, 1, 24)
         d = (g[None, None, :] - c[:, 0, None, None]) ** 2 + (g[None, :, None] - c[:, 1, None, None]) ** 2
         return np.exp(-d / 0.08).reshape(n, -1) + rng.normal(0, 0.02, (n, 576)), c, None
+    if f == "tv_sales":  # one advertising budget 0..300, sales 5..25
+        x = rng.uniform(0, 300, (n, 1))
+        return x, 7 + 0.0475 * x + rng.normal(0, 1.5, (n, 1)), None
+    if f == "straight_line":  # y = 2.6 x + 11, x in 0..50
+        x = rng.uniform(0, 50, (n, 1))
+        return x, 2.6 * x + 11 + rng.normal(0, 3, (n, 1)), None
+    if f == "abs":  # Lu et al.: |x| on [-sqrt 3, sqrt 3]
+        x = rng.uniform(-(3**0.5), 3**0.5, (n, 1))
+        return x, np.abs(x), None
+    if f == "parity":  # all words of `bits` bits (+-1); target their parity
+        k = p.get("bits", 4)
+        w = ((np.arange(2**k)[:, None] >> np.arange(k)) & 1).astype(float)
+        return 2 * w - 1, w.sum(1, keepdims=True) % 2, None
+    if f == "house":  # rooms, area, age, distance, income -> a price of 50 000 .. 900 000
+        a = rng.uniform([1, 30, 0, 0.1, 15000], [8, 260, 90, 30, 160000], (n, 5))
+        y = (
+            1400 * a[:, 1]
+            + 9000 * a[:, 0]
+            - 700 * a[:, 2]
+            - 3000 * a[:, 3]
+            + 1.9 * a[:, 4]
+            + 60000 * np.exp(-a[:, 3] / 4)
+        )
+        return a, (y + rng.normal(0, 15000, n))[:, None] + 60000, None
+    if f == "counts":  # Poisson counts whose log rate is linear in three inputs
+        x = rng.normal(0, 1, (n, 3))
+        return x, rng.poisson(np.exp(0.8 + x @ np.array([0.7, -0.5, 0.3])))[:, None].astype(float), None
+    if f == "waiting":  # positive times, a smooth function of two inputs
+        x = rng.uniform(-1, 1, (n, 2))
+        return x, 0.5 + (x[:, :1] - 0.4) ** 2 * 3 + np.abs(x[:, 1:]) + np.abs(rng.normal(0, 0.1, (n, 1))), None
     raise KeyError(f)
 
 
@@ -337,6 +367,42 @@ def _outliers(p, rng):
     return x, y[:, None], None
 
 
+def _eyes(p, rng):
+    """UnityEyes-like: 20x32 grey pictures of an eye; target the two gaze angles (radians, about +-0.7)."""
+    n = p.get("n", 800)
+    g = rng.uniform(-0.7, 0.7, (n, 2))
+    yy, xx = np.mgrid[-1:1:20j, -1.6:1.6:32j]
+    cy, cx = 0.45 * g[:, 0, None, None], 0.9 * g[:, 1, None, None]
+    lid = (xx**2 / 2.2 + yy**2 / rng.uniform(0.35, 0.6, n)[:, None, None]) < 1
+    r2 = (xx - cx) ** 2 + (yy - cy) ** 2
+    im = np.where(lid, np.where(r2 < 0.03, 0.05, np.where(r2 < 0.14, 0.4, 0.9)), 0.65)
+    im = im * rng.uniform(0.7, 1.0, n)[:, None, None] + rng.normal(0, 0.03, im.shape)
+    return im[..., None], g, None
+
+
+def _speaker(p, rng):
+    """Speaker-like: length frames of 24 log-band energies; a speaker has his own formants and pitch wobble."""
+    n, k, length, f = p.get("n", 900), p.get("classes", 8), p.get("T", 40), 24
+    t = np.random.default_rng(4242)
+    cen, wob = t.uniform(2, f - 2, (k, 3)), t.uniform(0.15, 0.9, k)
+    y = rng.integers(0, k, n)
+    b, tt = np.arange(f), np.arange(length)
+    ph = rng.uniform(0, 2 * np.pi, n)
+    mv = 1.5 * np.sin(wob[y][:, None] * tt + ph[:, None])
+    x = np.zeros((n, length, f))
+    for j in range(3):
+        x += np.exp(-((b - (cen[y, j][:, None] + mv)[..., None]) ** 2) / 3.0)
+    return x * rng.uniform(0.6, 1.4, n)[:, None, None] + rng.normal(0, p.get("noise", 0.5), x.shape), y, k
+
+
+def _sine_seq(p, rng):
+    """Forecasting: length noisy samples of a sine of random frequency and phase; target the next sample."""
+    n, length = p.get("n", 800), p.get("T", 24)
+    w, ph = rng.uniform(0.2, 0.6, (n, 1)), rng.uniform(0, 2 * np.pi, (n, 1))
+    s = np.sin(w * np.arange(length + 1) + ph) + rng.normal(0, p.get("noise", 0.05), (n, length + 1))
+    return s[:, :length, None], s[:, length:], None
+
+
 _DATA = {
     "digits": _digits,
     "friedman": _friedman,
@@ -346,6 +412,9 @@ _DATA = {
     "parity": _parity,
     "counts": _counts,
     "outliers": _outliers,
+    "eyes": _eyes,
+    "speaker": _speaker,
+    "sine_seq": _sine_seq,
     "mnist": _mnist,
     "cifar_like": _cifar_like,
     "bow": _bow,
@@ -379,7 +448,9 @@ def make_data(p: dict, seed: int = 0):
     if p.get("standardise") and p["kind"] != "formula":
         ax = tuple(range(x.ndim - 1)) if x.ndim <= 3 else None
         x = (x - x.mean(ax)) / (x.std(ax) + 1e-8)
-    x = x * p.get("x_scale", 1.0) + p.get("x_shift", 0.0)
+    if p.get("x_standardise"):  # also for formulas
+        x = (x - x.mean(0)) / (x.std(0) + 1e-8)
+    x = x * np.asarray(p.get("x_scale", 1.0)) + np.asarray(p.get("x_shift", 0.0))
     if "reshape" in p:
         x = x.reshape([len(x), *p["reshape"]])
     y = np.asarray(y)
