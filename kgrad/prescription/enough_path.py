@@ -5,12 +5,12 @@ from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import compiled_code, number, optimizer_code
 from kgrad.prescription.epochs import planned_updates
 from kgrad.prescription.learning_rate import moved
-from kgrad.prescription.optimizer import ADAM_START, adam_rate
+from kgrad.prescription.optimizer import adam_rate, usual_weight
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.present_optimizer import present_optimizer
 
-# Optimizers whose steps change every weight by about the rate (Kingma & Ba 2015, section 2.1).
-ADAPTIVE = ("Adam", "AdamW", "Nadam", "RMSprop")
+# Optimizers whose first step changes every weight by the rate (Kingma & Ba 2015, section 2.1).
+ADAPTIVE = ("Adam", "AdamW", "Nadam")
 # The change by the first step, times the updates, after which three in four of 206 healthy trainings with Adam had made
 # 95 % of their way; half of them had after 1.9 (`benchmarks/healthy_trainings.py` on both corpora).
 _ENOUGH_PATH = 4.6
@@ -26,10 +26,12 @@ def prescribe_enough_path(log: RunLog, finding: Finding) -> Prescription | None:
     healthy trainings took (`_ENOUGH_PATH`), the rate becomes the one whose first step changes the weights as theirs do.
     """
     optimizer, planned = present_optimizer(log), planned_updates(log)
-    present, wanted = optimizer.constant_rate, adam_rate(log)
-    if optimizer.name not in ADAPTIVE or present is None or not planned or wanted < _WORTHWHILE * present:
+    present, wanted, weight = optimizer.constant_rate, adam_rate(log), usual_weight(log)
+    if optimizer.name not in ADAPTIVE or present is None or weight is None or not planned:
         return None
-    first = ADAM_START * present / wanted
+    if wanted < _WORTHWHILE * present:
+        return None
+    first = present / weight
     path = planned * first
     if path >= _ENOUGH_PATH:
         return None

@@ -23,22 +23,28 @@ _PATIENCE = 10
 _ACCUMULATION = "gradient_accumulation_steps"
 
 
-def prescribe_more_epochs(log: RunLog, finding: Finding) -> Prescription | None:
+def prescribe_more_epochs(log: RunLog, finding: Finding, speed: float = 1.0) -> Prescription | None:
     """So many more epochs that the weights travel their own size and updates are enough, with an end to it.
 
     The end is early stopping: when the loss, or that on the validation data, gets no better, the best weights are
     taken back.
+
+    Args:
+        log: the run.
+        finding: what was found.
+        speed: how many times as far a step goes by what is prescribed besides.
     """
     epochs = (log.info.get("fit") or {}).get("epochs")
     path = float(finding.details.get("path") or 0.0)
     if not epochs or path <= 0:
         return None
     planned = epochs * (updates_per_epoch(log) or ENOUGH_UPDATES)
-    factor = min(max(_PATH / path, ENOUGH_UPDATES / planned, 2.0), _MOST)
+    factor = min(max(_PATH / (path * speed), ENOUGH_UPDATES / planned, 2.0), _MOST)
     wanted = math.ceil(epochs * factor)
-    why = f"{len(log)} steps moved the weights by {path:.2g} of their size; {factor:.2g} times as many are due."
+    steps = f"{factor:.2g} times as many" + (f", each {speed:.2g} times as large," if speed != 1 else "")
+    why = f"{len(log)} steps moved the weights by {path:.2g} of their size; {steps} are due."
     travelled = Evidence("path of the weights over the run", path, "weight sizes", _PATH)
-    effect = Effect(travelled.label, path, path * factor, travelled.unit, "the present speed")
+    effect = Effect(travelled.label, path, path * factor * speed, travelled.unit, "steps times their size")
     return _longer(log, finding, epochs, wanted, why, travelled, effect)
 
 

@@ -16,6 +16,8 @@ from kgrad.prescription.prescription import Prescription
 # A weight spread within a factor 1.5 of what theory asks for is left alone: Glorot, LeCun and He
 # differ by no more than that (sqrt(2)) for square layers, and all three train.
 _TOLERANCE = 1.5
+# A head may be small, and zero too; one this many times too large is sure of its answers before it has learned any.
+_LARGE_HEAD = 3.0
 # From so many square layers on it matters that no singular value differs from the gain.
 _DEEP = 8
 
@@ -161,13 +163,13 @@ def _why(misfits: list[_Misfit], worst: float, layers: int) -> str:
 
 
 def _misfits(log: RunLog) -> list[_Misfit]:
-    """Kernels off by more than the tolerance, or of one value; the output layer's may be small, and zero too."""
+    """Kernels off by more than the tolerance, or of one value; the output layer's only where it is too large."""
     if "weight_norm" not in log or not len(log) or log.steps[0] > 0:
         return []
     recurrent = {variable.layer for variable in log.structure.variables if variable.role == "recurrent_kernel"}
     kernels = [(i, v) for i, v in enumerate(log.structure.variables) if v.is_kernel]
     found = []
-    for place, variable in kernels[:-1] or kernels:
+    for place, variable in kernels:
         spread = float(log["weight_norm"][0, place]) / math.sqrt(variable.size)
         activation = log.structure.effective_activation(variable.layer)
         if variable.role == "recurrent_kernel":
@@ -178,6 +180,8 @@ def _misfits(log: RunLog) -> list[_Misfit]:
             continue
         ratio = spread * math.sqrt(variable.fans[0]) / needed
         fits = 1 / _TOLERANCE < ratio < _TOLERANCE and not variable.is_alike
+        if len(kernels) > 1 and variable is kernels[-1][1]:
+            fits = ratio < _LARGE_HEAD
         if math.isfinite(ratio) and not fits and not _is(variable, code):
             found.append(_Misfit(variable, ratio, argument, code))
     return found

@@ -68,7 +68,8 @@ def steepest_rate(log: RunLog, last_step: int) -> tuple[float, float] | None:
     """The rate that suits the steepest direction, `(1 + momentum) / largest eigenvalue`, and that eigenvalue.
 
     Plain descent on a quadratic diverges beyond `2 (1 + momentum) / eigenvalue` (LeCun et al. 1998, "Efficient
-    BackProp", section 5; Goh 2017, "Why Momentum Really Works"); half of that is the best for this direction.
+    BackProp", section 5; Goh 2017, "Why Momentum Really Works"), with Nesterov's momentum beyond `1 / (1 + 2 momentum)`
+    of that (the roots of its recursion); half of it is the best for this direction.
 
     Args:
         log: a run with the table of curvature.
@@ -85,7 +86,9 @@ def steepest_rate(log: RunLog, last_step: int) -> tuple[float, float] | None:
     if not len(largest):
         return None
     steepness = float(np.median(largest))
-    return (1 + optimizer.momentum) / steepness, steepness
+    momentum = optimizer.momentum
+    ahead = 1 + 2 * momentum if optimizer.config.get("nesterov") else 1.0
+    return (1 + momentum) / ahead / steepness, steepness
 
 
 def _within_curvature(log: RunLog, finding: Finding, rate: float) -> tuple[float, tuple[Evidence, ...]]:

@@ -15,7 +15,7 @@ from kgrad.prescription.present_optimizer import present_optimizer
 
 USUAL = 0.9
 # Above this a push lasts more than twice as many steps as with the usual momentum, and the rate counts as much more.
-_LASTING = 0.95
+LASTING = 0.95
 # The largest rate with which the usual momentum is usual; 0.01 typically works for standard multi-layer networks
 # (Bengio 2012, section 3.1.1).
 USUAL_RATE = 0.01
@@ -56,7 +56,7 @@ def prescribe_enough_descent(log: RunLog, finding: Finding) -> Prescription | No
     rate, momentum = optimizer.constant_rate, optimizer.momentum
     if not optimizer.is_descent or rate is None or not planned or not constant or constant > _UNIT_LOSS:
         return None
-    if momentum > _LASTING:
+    if momentum > LASTING:
         return None
     if finding.rule != "unscaled-inputs" and are_off_scale(log):
         return None
@@ -82,7 +82,7 @@ def prescribe_usual_momentum(log: RunLog, finding: Finding) -> Prescription | No
     Works"): 0.99 is ten times as fast as 0.9, and what was pushed too far is pushed on for as long.
     """
     momentum = present_optimizer(log).momentum
-    if momentum <= _LASTING:
+    if momentum <= LASTING:
         return None
     pushes = 1 / (1 - momentum) if momentum < 1 else math.inf
     why = f"With a momentum of {momentum:.3g} a push goes on for {pushes:.3g} steps, with the usual {USUAL} for ten."

@@ -56,16 +56,24 @@ def adam_rate(log: RunLog) -> float:
     """Adam's usual rate, or the one whose first step moves the median kernel as healthy trainings do, if that is more.
 
     The first step changes every weight by the rate (Kingma & Ba 2015, section 2.1), which is less of the large weights
-    of a narrow layer than of the small ones of a wide one. Weights count as no larger than He's: larger ones are sick.
+    of a narrow layer than of the small ones of a wide one.
+    """
+    wanted = ADAM_START * (usual_weight(log) or 0.0)
+    return float(number(min(max(wanted, _ADAM_RATE), LARGEST_RATE)))
+
+
+def usual_weight(log: RunLog) -> float | None:
+    """The root mean square of the first weights of the median kernel; `None` where it is not known.
+
+    Weights count as no larger than He's: larger ones are sick.
     """
     kernels = signals.kernels(log)
     if "weight_norm" not in log or not kernels:
-        return _ADAM_RATE
+        return None
     variables = [log.structure.variables[i] for i in kernels]
     spreads = log["weight_norm"][0, kernels] / np.sqrt([each.size for each in variables])
     sound = np.sqrt([2.0 / each.fans[0] for each in variables])
-    wanted = ADAM_START * float(np.median(np.minimum(np.nan_to_num(spreads), sound)))
-    return float(number(min(max(wanted, _ADAM_RATE), LARGEST_RATE)))
+    return float(np.median(np.minimum(np.nan_to_num(spreads), sound))) or None
 
 
 def _surer(log: RunLog, rate: float) -> Effect | None:

@@ -1,6 +1,6 @@
 """Asks every knob that can answer a finding what it has to offer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Finding
@@ -43,6 +43,7 @@ from kgrad.prescription.normalization import prescribe_normalization
 from kgrad.prescription.optimizer import prescribe_optimizer, prescribe_perturbation
 from kgrad.prescription.output import prescribe_output
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.present_optimizer import present_optimizer
 from kgrad.prescription.regularization import prescribe_regularization
 from kgrad.prescription.residual import prescribe_normalized_branches, prescribe_scaled_branches
 from kgrad.prescription.together import hides_harm, together
@@ -160,7 +161,8 @@ def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
         answers = (knob(log, finding, diagnosis) for knob in KNOBS.get(kind, KNOBS.get(finding.rule, ())))
         offered += [answer for answer in answers if answer is not None]
     offered = _without_repeats(offered)
-    joined = together(offered, diagnosis, _further(log, diagnosis, offered))
+    further = _further(log, diagnosis, offered)
+    joined = together(_at_their_pace(log, diagnosis, offered, further), diagnosis, further)
     return with_conflicts([joined, *offered] if joined is not None else offered)
 
 
@@ -169,14 +171,30 @@ def _further(log: RunLog, diagnosis: Diagnosis, offered: list[Prescription]) -> 
     first = next((each for each in diagnosis.findings if offered and each.rule == offered[0].finding), None)
     if first is None:
         return ()
-    needs = (
-        prescribe_target_scaling,
-        prescribe_enough_updates,
-        prescribe_calmer_rate,
-        prescribe_enough_descent,
-        prescribe_enough_path,
-    )
-    return tuple(answer for need in needs if (answer := need(log, first)) is not None)
+    mismatch = next((each for each in diagnosis.findings if each.rule == "output-loss-mismatch"), first)
+    needs = [prescribe_enough_updates(log, first), prescribe_calmer_rate(log, first)]
+    if not _slows(log, first, offered):
+        needs += [prescribe_enough_descent(log, first), prescribe_enough_path(log, first)]
+    return tuple(each for each in (prescribe_target_scaling(log, mismatch), *needs) if each is not None)
+
+
+def _at_their_pace(
+    log: RunLog, diagnosis: Diagnosis, offered: list[Prescription], further: Sequence[Prescription]
+) -> list[Prescription]:
+    """The answers, with fewer epochs in the first where larger steps come beside it."""
+    faster = next((each.effect for each in further if each.knob in ("optimizer", "learning_rate")), None)
+    if not offered or offered[0].knob != "epochs" or faster is None or not faster.before:
+        return offered
+    first = next(each for each in diagnosis.findings if each.rule == offered[0].finding)
+    fewer = prescribe_more_epochs(log, first, faster.after / faster.before)
+    return [fewer, *offered[1:]] if fewer is not None else offered
+
+
+def _slows(log: RunLog, first: Finding, offered: list[Prescription]) -> bool:
+    """Whether one of the answers to the first cause makes smaller steps: nothing beside it makes larger ones."""
+    present = present_optimizer(log).constant_rate
+    rates = [each.settings.get("learning_rate") for each in offered if each.finding == first.rule]
+    return present is not None and any(rate is not None and rate < present for rate in rates)
 
 
 def _without_repeats(offered: list[Prescription]) -> list[Prescription]:

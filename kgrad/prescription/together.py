@@ -43,9 +43,11 @@ def together(
     many = len(parts) > 1
     why = [_MANY.format(len(parts))] if many else [part.why for part in parts]
     if parts and parts[0].finding == offered[0].finding:
-        besides = [each for each in further if not any(_both_compile(each, part) for part in parts)]
-        parts += besides
-        why += [each.why for each in besides]
+        answered = {part.finding for part in parts}
+        for each in further:
+            if each.finding in answered and not any(_both_compile(each, part) for part in parts):
+                parts.append(each)
+                why.append(each.why)
     return joined(parts, " ".join(why)) if len(parts) > 1 else None
 
 

@@ -83,7 +83,8 @@ def _targets(plan: Plan, prescription: Prescription) -> None:
     The loss and so the gradient are `std^2` times those of the standardised problem; plain descent gets a learning
     rate that much smaller, optimizers that divide by the gradient's size need nothing. The targets stay as they are.
     """
-    name = plan.loss if isinstance(plan.loss, str) else getattr(plan.loss, "__name__", type(plan.loss).__name__)
+    loss = plan.compiled.get("loss", plan.loss)
+    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
     mean, std = _finite(prescription.settings.get("mean")), _finite(prescription.settings.get("std"))
     if name not in _SQUARED or std <= 0:
         raise TreatmentError(f"Only a squared error follows the scale of its targets. By hand:\n{prescription.code}")

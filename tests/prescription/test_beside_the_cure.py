@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 
@@ -9,6 +10,7 @@ import kgrad
 from kgrad.log.batch import BatchFacts
 from kgrad.log.structure import Layer
 from kgrad.prescription.gains import gain, initializer
+from kgrad.treatment import apply
 
 from ..diagnosis.rules.cases import deep
 from .test_knobs import LABELS, VALUES, named, runs_as_pasted
@@ -27,7 +29,7 @@ def by_descent(log, rate, **config):
 
 def test_what_grew_at_a_rate_beyond_the_usual_begins_anew_at_the_usual_one():
     inside, first = parts(by_descent(deep(activation="exponential"), 3.0), "exploding-gradient")
-    assert inside[1] == {"learning_rate": 0.01, "momentum": 0.9, "nesterov": True}
+    assert inside[1] == {"learning_rate": 0.01, "momentum": 0.9, "nesterov": False}
     assert "30 times as fast as usual" in first.why
     assert float(runs_as_pasted(first)["optimizer"].learning_rate) == pytest.approx(0.01)
 
@@ -50,6 +52,39 @@ def test_large_targets_are_scaled_beside_a_new_loss(scale, scaled):
         made = runs_as_pasted(first)
         assert np.std(made["y"]) < 1.0  # of labels from 0 to 2, over a scale of 1e5
         assert made["loss"] == "mean_squared_error"
+
+
+def test_the_new_loss_and_the_scaled_targets_can_be_applied_together():
+    values = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4, activation="relu"), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.01), "binary_crossentropy")
+    log = deep(layers=3)
+    facts = BatchFacts.of("given", {"": VALUES}, {"": 1e5 * (3 + VALUES[:, :1])}).to_dict()
+    log = replace(log, info={**log.info, "batch": facts, "loss": "binary_crossentropy"})
+    layers = tuple(replace(old, name=new.name) for old, new in zip(log.structure.layers[1:], model.layers, strict=True))
+    log = replace(log, structure=replace(log.structure, layers=layers))
+    fix = {"loss": "mean_squared_error", "activation": "linear"}
+    first = named("output-loss-mismatch", log, fix=fix, output=model.layers[-1].name)[0]
+    changed = apply(model, first, x=values)
+    assert changed.loss == "mean_squared_error"
+    assert float(changed.optimizer.learning_rate) == pytest.approx(0.01 / (1e5 * VALUES[:, :1].std()) ** 2, rel=0.05)
+
+
+def test_nothing_makes_larger_steps_beside_an_answer_that_makes_smaller_ones():
+    grown = deep(activation="exponential")
+    slow = replace(grown, info={**grown.info, "optimizer": {"class_name": "Adam", "config": {"learning_rate": 1e-4}}})
+    for log in (slow, by_descent(grown, 1e-3)):
+        offered = named(
+            "exploding-gradient", replace(log, info={**log.info, "fit": {"epochs": 9, "steps_per_epoch": 90}})
+        )
+        assert any(each.knob == "learning_rate" for each in offered)  # a lower one, if all else fails
+        assert "learning_rate" not in offered[0].settings
+        assert not any("learning_rate" in each["settings"] for each in offered[0].settings.get("parts", ()))
+
+
+def test_a_momentum_near_one_is_not_kept_by_what_calms():
+    inside, _ = parts(by_descent(deep(activation="exponential"), 0.05, momentum=0.99), "exploding-gradient")
+    assert inside[1] == {"learning_rate": 0.01, "momentum": 0.9, "nesterov": False}
 
 
 def test_the_state_of_a_recurrent_layer_gets_no_rectifier():

@@ -11,7 +11,7 @@ from kgrad.diagnosis.finding import Finding
 from kgrad.diagnosis.rule import all_rules
 from kgrad.log.batch import BatchFacts
 from kgrad.log.structure import Layer, Variable
-from kgrad.prescription.learning_rate import TARGET_RATIO
+from kgrad.prescription.learning_rate import TARGET_RATIO, steepest_rate
 from kgrad.prescription.prescribe import KNOBS, prescribe
 
 from ..diagnosis.rules.cases import deep
@@ -218,3 +218,20 @@ def test_a_rate_is_taken_from_the_first_step_and_not_from_the_explosion_after_it
 def test_a_rate_that_is_too_low_is_brought_to_the_middle_of_what_is_sound():
     (offered,) = [each for each in answers(creeping(), "learning-rate-too-low") if each.knob == "learning_rate"]
     assert offered.effect.after == pytest.approx(TARGET_RATIO, rel=0.05)
+
+
+@pytest.mark.parametrize(("nesterov", "bound"), [(False, 1.9), (True, 1.9 / 2.8)])
+def test_the_rate_that_suits_the_steepest_direction_is_stable(nesterov, bound):
+    """Half of the largest rate, found here by descending a parabola of curvature 10."""
+    config = {"learning_rate": 0.01, "momentum": 0.9, "nesterov": nesterov}
+    log = deep()
+    table = {"step": np.array([0]), "largest": np.array([10.0])}
+    info = {**log.info, "optimizer": {"class_name": "SGD", "config": config}}
+    rate, _ = steepest_rate(replace(log, info=info, tables={"curvature": table}), 10)
+    assert rate == pytest.approx(bound / 10)
+    for factor, stays in ((1.9, True), (2.1, False)):
+        weight = keras.Variable(1.0)
+        optimizer = keras.optimizers.SGD(factor * rate, momentum=0.9, nesterov=nesterov)
+        for _ in range(300):
+            optimizer.apply([10.0 * weight.value], [weight])
+        assert (abs(float(weight.value)) < 1.0) == stays

@@ -152,7 +152,8 @@ def hinge(output: Objective, loss: str) -> Mismatch | None:
     if loss not in ("hinge", "squared_hinge", "categorical_hinge"):
         return None
     target = output.target
-    if target is not None and not target.integers and (target.distinct or math.inf) > _MOST_SIGNS:
+    soft = target is not None and (target.row_sums_one or loss == "categorical_hinge")
+    if target is not None and not soft and not target.integers and (target.distinct or math.inf) > _MOST_SIGNS:
         text = f"{loss} asks for the sign of a class, and the targets are values: answers are pushed on beyond them."
         return Mismatch("hinge-of-values", text, {"loss": "mean_squared_error", "activation": "linear"})
     if loss == "categorical_hinge" or output.activation not in SQUASHING:

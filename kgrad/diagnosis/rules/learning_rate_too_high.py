@@ -59,7 +59,7 @@ KEPT = Limit(
 RISEN = Limit(
     "rise of the loss over its start", 0.2, "share", "as the fall that plateau calls one, upward, beyond six errors."
 )
-# Rows whose mean loss tells a throw from one row that is far off.
+# Rows whose losses tell a throw from one row that is far off.
 _ROWS = 16
 EPOCHS = Limit("epochs", 6, "epochs", "fewer show no pattern of turns.")
 LEARNED = Limit("learned", 0.5, "share", "a run that learned half of what there was to learn is not harmed by swings.")
@@ -94,10 +94,11 @@ def _overshoot(log: RunLog) -> Finding | None:
     if not columns or not expected or not loss[0] <= START.value * expected:
         return None
     ratio = signals.update_ratio(log, columns)[:early]
-    later = _averaged(np.where(np.isfinite(loss[1:]), loss[1:], np.inf), log.batch.rows if log.batch else _ROWS)
+    width = min(math.ceil(_ROWS / _rows(log)), max(len(loss) - 1, 1))
+    later = _level(np.where(np.isfinite(loss[1:]), loss[1:], np.inf), width)
     if not len(later) or not np.isfinite(ratio).any():
         return None
-    first = int(np.argmax(later > OVERSHOOT.value * expected)) + 1
+    first = int(np.argmax(later > OVERSHOOT.value * expected)) + width  # the step at which it had been seen
     thrown = float(np.max(later)) / expected
     largest = float(np.nanmax(ratio))
     near = loss[0] <= OVERSHOOT.value * expected
@@ -128,10 +129,14 @@ def _overshoot(log: RunLog) -> Finding | None:
     )
 
 
-def _averaged(losses: FloatArray, rows: int) -> FloatArray:
-    """The losses, those of few rows each averaged with the ones behind them: one row may be far off by itself."""
-    width = min(math.ceil(_ROWS / max(rows, 1)), max(len(losses), 1))
-    return np.convolve(losses, np.full(width, 1 / width), mode="valid") if width > 1 else losses
+def _rows(log: RunLog) -> int:
+    """Rows of a batch, as `fit` was told or as the first one had; as many as needed where neither is known."""
+    return (log.info.get("fit") or {}).get("batch_size") or (log.batch.rows if log.batch else 0) or _ROWS
+
+
+def _level(losses: FloatArray, width: int) -> FloatArray:
+    """The median of so many losses, each with those behind it: one of few rows may be far off by itself."""
+    return np.median(np.lib.stride_tricks.sliding_window_view(losses, width), axis=1) if len(losses) else losses
 
 
 def _replaced(ratio: FloatArray) -> float:

@@ -91,9 +91,9 @@ def _recurrent(log: RunLog) -> Finding | None:
         if owner is None or owner.class_name != "SimpleRNN" or variable.role != "recurrent_kernel" or not lengths:
             continue
         gain = float(log["weight_norm"][0, i]) / math.sqrt(variable.shape[0])
-        gain /= math.sqrt(2) if owner.activation == "relu" else 1.0  # a relu passes half of the signal's square
         if gain > 0 and gain ** min(_MEMORY, max(lengths)) < FORGETS.value:
             return _forgetful(log, owner.name, gain, max(lengths))
+        gain /= math.sqrt(2) if owner.activation == "relu" else 1.0  # a relu passes half of the signal's square
         if owner.activation not in ("linear", "relu", None) or not 1 < gain < math.inf:
             continue
         decades = min(max(lengths) * math.log10(gain), _MOST)
@@ -106,8 +106,9 @@ def _recurrent(log: RunLog) -> Finding | None:
 
 
 def _forgetful(log: RunLog, name: str, gain: float, steps: int) -> Finding:
-    kept = gain ** min(_MEMORY, steps)
-    text = f"{name} multiplies its state by {gain:.2g} at each of {steps} steps: after ten {power(kept)} is left."
+    within = min(_MEMORY, steps)
+    kept = gain**within
+    text = f"{name} multiplies its state by {gain:.2g} at each step: after {within} of them {power(kept)} is left."
     return _finding(
         log, (name,), "forgetful", text, (Evidence(FORGETS.name, kept, "share", FORGETS.value),), 0.75, {"gain": gain}
     )

@@ -92,6 +92,7 @@ HEALTHY = [
     ("tanh", 1, "mse", np.tanh(VALUES)),
     ("sigmoid", 1, "mse", RANDOM.random((64, 1))),
     ("tanh", 1, "hinge", 2 * BINARY - 1),
+    ("linear", 3, "categorical_hinge", 0.7 * ONE_HOT + 0.3 * ONE_HOT[::-1] * RANDOM.random((64, 1))),
     ("linear", 1, "my_own_loss", VALUES),
     ("softmax", 3, "my_own_loss", CLASSES),
 ]

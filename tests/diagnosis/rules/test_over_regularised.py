@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kgrad.log.batch import BatchFacts
 from kgrad.log.structure import Layer
 
 from .cases import deep, outcome
@@ -10,14 +11,15 @@ from .cases import deep, outcome
 RULE = "over-regularised"
 
 
-def penalised(kind="L2", strength=10.0, loss=None, rate=None, units=None):
+def penalised(kind="L2", strength=10.0, loss=None, rate=None):
     log = deep(layers=3, loss=np.full(200, 42.0) if loss is None else loss)
     config = {kind.lower(): strength}
     regularizer = {"kernel_regularizer": {"class_name": kind, "config": config}}
     layers = [replace(layer, config=regularizer if strength else {}) for layer in log.structure.layers]
     if rate is not None:
-        layers.append(Layer("dropout", "Dropout", 3, units=units, config={"rate": rate}))
-    return replace(log, structure=replace(log.structure, layers=tuple(layers)))
+        layers.append(Layer("dropout", "Dropout", 3, inbound=("dense_1",), config={"rate": rate}))
+    facts = BatchFacts.of("given", {"": np.zeros((8, 5))}, {"": np.zeros((8, 1))}).to_dict()
+    return replace(log, structure=replace(log.structure, layers=tuple(layers)), info={**log.info, "batch": facts})
 
 
 @pytest.mark.parametrize("kind", ["L1", "L2"])
@@ -43,15 +45,31 @@ def test_a_run_that_learns_is_none():
 
 def test_dropout_of_nearly_all():
     assert outcome(RULE, penalised(strength=0, rate=0.9)).finding.details["kind"] == "dropout"
-    assert outcome(RULE, penalised(strength=0, rate=0.5)).status == "clear"
+    assert outcome(RULE, penalised(strength=0, rate=0.4)).status == "clear"
 
 
-def test_dropout_that_leaves_two_units():
-    finding = outcome(RULE, penalised(strength=0, rate=0.5, units=4)).finding
+def test_dropout_that_takes_whole_layers():
+    log = penalised(strength=0, rate=0.5)  # behind four units: 0.5 ** 4
+    finding = outcome(RULE, log).finding
     assert (finding.details["kind"], finding.layers) == ("dropout", ("dropout",))
-    assert "Dropout takes 50 % of the units away, in layers of 4 units" in finding.summary
-    assert outcome(RULE, penalised(strength=0, rate=0.3, units=4)).status == "clear"
-    assert outcome(RULE, penalised(strength=0, rate=0.5, units=64)).status == "clear"
+    assert "Dropout takes 50 % of the units away, and all of a layer in 6 % of the rows" in finding.summary
+    assert outcome(RULE, penalised(strength=0, rate=0.3)).status == "clear"
+
+
+@pytest.mark.parametrize("shape", [(8, 20, 5), (8, 12, 12, 3)])
+def test_units_at_several_places_are_not_dropped_all_at_once(shape):
+    log = penalised(strength=0, rate=0.5)
+    facts = BatchFacts.of("given", {"": np.zeros(shape)}, {"": np.zeros((8, 1))}).to_dict()
+    assert outcome(RULE, replace(log, info={**log.info, "batch": facts})).status == "clear"
+
+
+def test_what_is_said_of_dropout_is_said_of_the_layer_that_is_starved():
+    log = penalised(strength=0, rate=0.5)
+    wide = Layer("wide", "Dropout", 4, inbound=("dropout",), config={"rate": 0.7})
+    both = replace(log, structure=replace(log.structure, layers=(*log.structure.layers, wide)))
+    finding = outcome(RULE, both).finding
+    assert finding.layers == ("dropout",)
+    assert "takes 50 %" in finding.summary
 
 
 def test_without_either_it_does_not_apply():

@@ -137,6 +137,11 @@ def test_a_small_recurrent_kernel_forgets(activation):
     assert finding.evidence[0].value == pytest.approx(0.25**10)
     assert outcome(RULE, recurrent(0.7, activation=activation)).finding is None
     assert outcome(RULE, recurrent(0.25, rows=3, activation=activation)).finding is None
+    assert "after 4 of them" in outcome(RULE, recurrent(0.25, rows=4, activation=activation)).finding.summary
+
+
+def test_relu_takes_nothing_of_what_a_recurrent_kernel_keeps():
+    assert outcome(RULE, recurrent(0.7, activation="relu")).finding is None
 
 
 def test_a_run_recorded_from_later_on_is_not_applicable():
