@@ -30,13 +30,18 @@ def is_as_well(after: JsonDict, repair: JsonDict, sick: JsonDict, untrained: Jso
         return is_better(after, sick)
     if None not in (repair["accuracy"], after["accuracy"]):
         return bool(after["accuracy"] >= repair["accuracy"] - MARGIN)
-    by = "loss" if repair["same_loss"] else "unexplained"
-    if repair.get(by) is None:
+    reached, wanted, *begun = (_lost(each, repair["same_loss"]) for each in (after, repair, sick, untrained))
+    if wanted is None:
         return is_better(after, sick)
-    if after.get(by) is None:
-        return False
-    begun = min((each[by] for each in (sick, untrained) if each.get(by) is not None), default=repair[by])
-    return bool(after[by] <= repair[by] + MARGIN * max(begun - repair[by], 0.0))
+    start = min((each for each in begun if each is not None), default=wanted)
+    return reached is not None and bool(reached <= wanted + MARGIN * max(start - wanted, 0.0))
+
+
+def _lost(score: JsonDict, same_loss: bool) -> float | None:
+    """The loss, or the share of the targets' variance that is not predicted where losses cannot be compared."""
+    if same_loss:
+        return score["loss"]
+    return None if score.get("r_squared") is None else 1 - score["r_squared"]
 
 
 def is_better(after: JsonDict, before: JsonDict) -> bool:

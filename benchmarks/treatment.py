@@ -118,12 +118,11 @@ class Patient:
         built = self._build({**fix, "data": {**theirs, **own}}, self.seed)
         if sizes_of(built.model) != sizes_of(self.start):
             return {"published": False}  # a repair for other inputs is one of the data, and nothing to compare with
-        data: tuple[Any, Any] = taken(built, self.scoring)
-        measure, curve = Measure(built.model, measured(*data, 256)), []
+        measure, curve = Measure(built.model, measured(*taken(built, self.scoring), 256)), []
         every = max(1, built.fit["epochs"] // CURVE)
 
         def score() -> dict[str, float | None]:
-            return scored(measure, built.model, data)
+            return scored(measure.of(built.model))
 
         def look(epoch: int, _: Any) -> None:
             if epoch % every == 0:
@@ -139,7 +138,7 @@ class Patient:
 
     def scored(self, model: Any) -> dict[str, float | None]:
         """The score of a model that takes the examples of the case."""
-        return scored(self.measure, model, taken(self.built, self.scoring))
+        return scored(self.measure.of(model))
 
     def untrained(self) -> JsonDict:
         """The score of the model as it begins."""
@@ -254,20 +253,10 @@ def trained(model: Any, built: Any, fit: JsonDict, place: Path | None = None) ->
     return monitor.examination, int(model.optimizer.iterations)
 
 
-def scored(measure: Any, model: Any, data: tuple[Any, Any]) -> dict[str, float | None]:
-    """The score of a model on rows and targets as it takes them, as JSON holds it."""
-    score = measure.of(model)
-    loss = score.loss if score.loss is not None and math.isfinite(score.loss) else None
-    return {"loss": loss, "accuracy": score.accuracy, "unexplained": unexplained(model, *data)}
-
-
-def unexplained(model: Any, x: Any, y: Any) -> float | None:
-    """The share of the targets' variance that is not predicted: the same for targets of any scale and unit."""
-    predicted = model.predict(x, verbose=0)
-    if isinstance(predicted, (list, dict)) or np.size(predicted) != np.size(y) or not np.var(y):
-        return None
-    share = float(np.mean((np.reshape(predicted, np.shape(y)) - y) ** 2) / np.var(y))
-    return share if math.isfinite(share) else None
+def scored(score: Any) -> dict[str, float | None]:
+    """A score as JSON holds it."""
+    found = {"loss": score.loss, "accuracy": score.accuracy, "r_squared": score.r_squared}
+    return {name: value if value is not None and math.isfinite(value) else None for name, value in found.items()}
 
 
 def causes(examination: Examination) -> list[str]:

@@ -81,6 +81,8 @@ def _before_and_after(treatment: Mapping[str, Any]) -> list[tuple[str, str, str]
     rows = []
     if treatment["accuracy_given"] is not None and treatment["accuracy"] is not None:
         rows.append(("Accuracy", *(f"{100 * treatment[each]:.1f} %" for each in ("accuracy_given", "accuracy"))))
+    if treatment.get("r_squared_given") is not None and treatment.get("r_squared") is not None:
+        rows.append(("R²", *(number(treatment[each]) for each in ("r_squared_given", "r_squared"))))
     if treatment["loss_given"] is not None and treatment["loss"] is not None:
         rows.append(("Loss", *(number(treatment[each]) for each in ("loss_given", "loss"))))
     named = [(f"{name} on {treatment['measured_on']}", before, after) for name, before, after in rows]
@@ -96,7 +98,7 @@ def _card(place: int, each: Mapping[str, Any]) -> RoundCard:
         findings=tuple(  # the first is the verdict
             (f"{title_of(rule)}, {severity}", clip(summary, 600)) for rule, severity, summary in each["findings"][1:]
         ),
-        figures=_figures(each["loss"], each["accuracy"]),
+        figures=_figures(each["loss"], each["accuracy"], each.get("r_squared")),
         attempts=tuple(_row(attempt) for attempt in each["attempts"]),
         kept="; ".join(clip(change, 200) for change in each["kept"]),
         reason=clip(each["reason"], 600),
@@ -120,7 +122,8 @@ def _shown(values: Sequence[float | None]) -> str:
     return ", ".join("not finite" if value is None else f"{value:.3g}" for value in values) or "–"
 
 
-def _figures(loss: float | None, accuracy: float | None) -> str:
+def _figures(loss: float | None, accuracy: float | None, r_squared: float | None) -> str:
     parts = [] if loss is None else [f"loss {loss:.3g}"]
     parts += [] if accuracy is None else [f"accuracy {100 * accuracy:.1f} %"]
+    parts += [] if r_squared is None else [f"R² {r_squared:.3g}"]
     return ", ".join(parts) or "no finite loss to compare"

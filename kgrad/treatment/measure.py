@@ -22,10 +22,13 @@ class Score:
         loss: the loss that the given model was compiled with, of this model's predictions, without penalties;
             infinite where it is not finite; `None` where the predictions have another shape or meaning.
         accuracy: share of rows whose class is right; `None` where the targets are no classes.
+        r_squared: the share of the targets' variance that is predicted, whatever the loss (1 is all, under 0 is worse
+            than their mean); `None` for classes, and where the predictions have another shape.
     """
 
     loss: float | None
     accuracy: float | None
+    r_squared: float | None = None
 
 
 class Measure:
@@ -60,22 +63,26 @@ class Measure:
             ]
             loss = float(np.average(losses, weights=rows))
             loss = loss if math.isfinite(loss) else math.inf
-        return Score(loss, _accuracy(self._batches, predicted, _takes_logits(model)))
+        accuracy = _accuracy(self._batches, predicted, _takes_logits(model))
+        return Score(loss, accuracy, _r_squared(self._batches, predicted) if accuracy is None else None)
 
 
 def badness(score: Score, same_loss: bool) -> float | None:
-    """What is compared, less being better: the loss, or the error rate where the loss itself was changed.
+    """What is compared, less being better: the loss, or what is not predicted where the loss itself was changed.
 
     >>> badness(Score(0.5, 0.75), True), badness(Score(0.5, 0.75), False), badness(Score(None, None), False)
     (0.5, 0.25, None)
+    >>> badness(Score(-7.0, None, 0.75), False)
+    0.25
     """
-    if same_loss or score.accuracy is None:
-        return score.loss
-    return 1 - score.accuracy
+    right = score.r_squared if score.accuracy is None else score.accuracy
+    return score.loss if same_loss or right is None else 1 - right
 
 
 def is_better(new: Score, old: Score, same_loss: bool, rows: int) -> bool:
     """Whether a model is better: by accuracy where that differs beyond noise, else by the loss where it is the same.
+
+    Where the loss was changed and there are no classes, by the share of the targets' variance that is predicted.
 
     Over `rows` rows two accuracies about `p` differ by chance with a standard deviation of `sqrt(2 p (1 - p) / rows)`;
     two of these count as noise. (The rows are the same for both models, so this is on the safe side.)
@@ -83,6 +90,8 @@ def is_better(new: Score, old: Score, same_loss: bool, rows: int) -> bool:
     >>> [is_better(Score(0.9, each), Score(0.6, 0.75), True, 300) for each in (0.95, 0.76)]
     [True, False]
     """
+    if not same_loss and new.r_squared is not None and old.r_squared is not None:
+        return new.r_squared > old.r_squared
     if new.loss == math.inf or old.loss == math.inf:
         return old.loss == math.inf and new.loss != math.inf
     if new.accuracy is not None and old.accuracy is not None:
@@ -124,3 +133,18 @@ def _accuracy(batches: Sequence[Batch], predicted: Sequence[Any], logits: bool) 
         return None
     middle = 0.0 if logits else float(classes.mean())
     return float(np.mean((out[..., 0] > middle) == (truth == classes[1])))
+
+
+def _r_squared(batches: Sequence[Batch], predicted: Sequence[Any]) -> float | None:
+    """The coefficient of determination over all rows and columns; `None` where targets and answers differ in shape."""
+    if not all(isinstance(out, np.ndarray) for out in predicted) or any(batch[1] is None for batch in batches):
+        return None
+    truth = np.concatenate([np.asarray(batch[1], dtype=np.float64) for batch in batches])
+    out = np.concatenate([np.asarray(each, dtype=np.float64) for each in predicted])
+    if out.size != truth.size or len(out) != len(truth):
+        return None
+    spread = float(np.var(truth, axis=0).mean())
+    error = float(np.mean((out.reshape(truth.shape) - truth) ** 2))
+    if not spread > 0:
+        return None
+    return 1 - error / spread if math.isfinite(error) else -math.inf

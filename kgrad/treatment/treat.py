@@ -55,7 +55,8 @@ def treat(
     Returns:
         The healed model, or the given one's copy where nothing was better, and the `Treatment`. On the validation
         data, or up to 1,024 rows of the training data where there are none, it is not worse than the given model:
-        accuracy decides where it differs by more than the noise of these rows, the loss otherwise.
+        accuracy decides where it differs by more than the noise of these rows, the loss otherwise; where the loss
+        itself is changed, accuracy or R² alone.
 
     Raises:
         TreatmentError: the model is a subclassed one, not compiled, has several outputs, or the data do not fit.
@@ -90,6 +91,8 @@ def _story(state: State, first: Score, healthy: bool, validated: bool) -> Treatm
         state.budget,
         tuple(dict.fromkeys(words(tuple(state.changes)))),
         "\n".join(dict.fromkeys(each.code for each in state.changes)),
+        first.r_squared,
+        state.score.r_squared,
     )
 
 

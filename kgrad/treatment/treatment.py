@@ -65,6 +65,7 @@ class Round:
     kept: tuple[str, ...] = ()
     reason: str = ""
     trial_steps: int = 0
+    r_squared: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ class Treatment:
         budget: how many were allowed.
         changes: what the returned model differs in, in words.
         code: the same to paste.
+        r_squared_given: share of the targets' variance that the given model predicts, `None` for classes.
+        r_squared: that of the model that is returned.
     """
 
     rounds: tuple[Round, ...]
@@ -96,6 +99,8 @@ class Treatment:
     budget: int
     changes: tuple[str, ...]
     code: str
+    r_squared_given: float | None = None
+    r_squared: float | None = None
 
     @property
     def summary(self) -> str:
@@ -107,6 +112,8 @@ class Treatment:
             parts.append(f"loss {first.loss:.3g} → {self.loss:.3g}")
         if first.accuracy is not None and self.accuracy is not None:
             parts.append(f"accuracy {100 * first.accuracy:.1f} % → {100 * self.accuracy:.1f} %")
+        if first.r_squared is not None and self.r_squared is not None:
+            parts.append(f"R² {first.r_squared:.3g} → {self.r_squared:.3g}")
         return f"{'; '.join(parts)} on {self.measured_on}; {self.steps:,} of {self.budget:,} steps"
 
     def to_dict(self) -> Mapping[str, Any]:

@@ -90,4 +90,5 @@ def round_of(examination: workflow.Examination, steps: int, score: Score, adopte
         score.loss,
         score.accuracy,
         adopted,
+        r_squared=score.r_squared,
     )

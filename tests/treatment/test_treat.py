@@ -125,6 +125,31 @@ def test_accuracy_decides_beyond_noise_and_the_loss_within_it():
     assert not is_better(Score(None, None), Score(0.5, None), False, 300)
 
 
+def test_values_under_another_loss_are_compared_by_what_is_predicted_of_them():
+    assert is_better(Score(9.0, None, 0.8), Score(-7e6, None, -2.0), False, 300)
+    assert not is_better(Score(9.0, None, 0.8), Score(8.0, None, 0.7), True, 300)  # the same loss: it decides
+    assert not is_better(Score(np.inf, None, -np.inf), Score(1.0, None, 0.0), False, 300)
+    one = network(out=layers.Dense(1, name="out"), loss="mse")
+    values = X @ np.arange(6.0)[:, None]
+    assert Measure(one, [(X, values + 5, None)]).of(one).r_squared == pytest.approx(
+        1 - np.mean((one.predict(X, verbose=0) - values - 5) ** 2) / np.var(values)
+    )
+    assert Measure(one, [(X, CLASSES[:, None], None)]).of(one).r_squared is None
+
+
+@pytest.mark.slow
+def test_a_loss_that_does_not_fit_the_values_is_no_measure_of_the_cure(tmp_path):
+    prices = 2e5 + 5e4 * (X @ np.arange(6.0))[:, None]
+    hidden = layers.Dense(16, activation="relu", name="h0")
+    sick = network(hidden, out=layers.Dense(1, activation="sigmoid", name="out"), loss="binary_crossentropy")
+    healed, story = kgrad.treat(sick, X, prices, **FIT)
+    assert "mean_squared_error" in story.changes[0]
+    assert story.r_squared > 0.9 > 0 > story.r_squared_given
+    assert "R² " in story.summary
+    assert "R²" in story.write_report(tmp_path / "treatment.html").read_text()
+    assert healed.loss == "mean_squared_error"
+
+
 def test_models_with_other_losses_are_compared_by_their_errors():
     one = network(out=layers.Dense(1, name="out"), loss="mse")
     measure = Measure(one, [(X, CLASSES.astype("float32")[:, None], None)])
