@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from kgrad.diagnosis.finding import Finding
-from kgrad.diagnosis.rules.over_regularised import SILENT, silenced
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import layers_code
 from kgrad.prescription.effect import Effect
@@ -15,7 +14,7 @@ _DROPOUT = 0.3
 
 
 def prescribe_regularization(log: RunLog, finding: Finding) -> Prescription | None:
-    """Penalties at a hundredth of the data's loss; dropout of 0.3, or none where that would take whole layers."""
+    """Penalties brought down to a hundredth of the data's loss, or dropout to 0.3."""
     if finding.details.get("kind") == "dropout":
         return _dropout(log, finding)
     factor = float(finding.details.get("factor") or 0.0)
@@ -57,26 +56,22 @@ def _lighter(finding: Finding, factor: float) -> Effect | None:
 
 
 def _dropout(log: RunLog, finding: Finding) -> Prescription:
-    present = {name: float(log.structure.layer(name).config.get("rate") or 0.0) for name in finding.layers}
-    wanted = {name: _rate(log, name, rate) for name, rate in present.items()}
+    names = [log.structure.layer(name).class_name for name in finding.layers]
+    lines = [f"keras.layers.{kind}({_DROPOUT})  # {name}" for kind, name in zip(names, finding.layers, strict=True)]
     return Prescription(
         knob="regularization",
         target=finding.layers,
-        before=", ".join(f"{rate:.3g}" for rate in present.values()),
-        after=", ".join(f"{rate:.3g}" for rate in dict.fromkeys(wanted.values())),
-        why="With most units away in every step, or all of a layer in some, hardly anything is left to learn with.",
-        code="\n".join(f"keras.layers.Dropout({rate})  # {name}" for name, rate in wanted.items()),
+        before=", ".join(f"{log.structure.layer(name).config.get('rate')}" for name in finding.layers),
+        after=str(_DROPOUT),
+        why="With most units away in every step, hardly anything is left to learn with.",
+        code="\n".join(lines),
         finding=finding.rule,
         evidence=finding.evidence,
-        settings={"layers": {name: {"rate": rate} for name, rate in wanted.items()}},
-        effect=_kept(max(present.values()), max(wanted.values())),
+        settings={"layers": {name: {"rate": _DROPOUT} for name in finding.layers}},
+        effect=_kept(log, finding),
     )
 
 
-def _rate(log: RunLog, name: str, present: float) -> float:
-    """The usual rate where it is less than the present one and leaves the layer units, else none."""
-    return _DROPOUT if present > _DROPOUT and silenced(log, name, _DROPOUT) < SILENT.value else 0.0
-
-
-def _kept(before: float, after: float) -> Effect:
-    return Effect("units kept in a step", 1 - before, 1 - after, "share", "Srivastava et al. 2014")
+def _kept(log: RunLog, finding: Finding) -> Effect:
+    largest = max(float(log.structure.layer(name).config.get("rate") or 0.0) for name in finding.layers)
+    return Effect("units kept in a step", 1 - largest, 1 - _DROPOUT, "share", "Srivastava et al. 2014")

@@ -20,20 +20,13 @@ PENALTY = Limit(
     "beyond this the optimizer gains more by shrinking the weights to nothing than by all there is to learn.",
 )
 DROPPED = Limit("rate of dropout", 0.8, "share", "of ten units two are left: Srivastava et al. (2014) use 0.2 to 0.5.")
-SILENT = Limit(
-    "chance that dropout takes a whole layer",
-    0.05,
-    "share",
-    "of units that are kept each by chance, `rate ^ units`: what goes in is answered by a constant at such a step, as "
-    "by a layer born dead (Lu et al. 2020); one row in twenty (own choice).",
-)
 NOT_LEARNED = Limit("learned", 0.3, "share", "as in the rule plateau.")
 
 # Mean of |w| over the root mean square: 1 for a constant, 0.80 for a normal, 0.87 for a uniform distribution.
 _MEAN_OVER_ROOT = math.sqrt(2 / math.pi)
 
 
-@rule(columns=("loss", "weight_norm"), limits=(PENALTY, DROPPED, SILENT, NOT_LEARNED))
+@rule(columns=("loss", "weight_norm"), limits=(PENALTY, DROPPED, NOT_LEARNED))
 def over_regularised(log: RunLog) -> Finding | None:
     """The penalty on the weights outweighs the data: what is trained is their smallness.
 
@@ -49,7 +42,6 @@ def over_regularised(log: RunLog) -> Finding | None:
         for layer in log.structure.layers
         if "Dropout" in layer.class_name and isinstance(layer.config.get("rate"), int | float)
     }
-    starved = [name for name, rate in dropped.items() if rate >= DROPPED.value or silenced(log, name) >= SILENT.value]
     if not penalties and not dropped:
         raise NotApplicable("the model has neither penalties on weights nor dropout")
     reached = learned(log)
@@ -57,15 +49,15 @@ def over_regularised(log: RunLog) -> Finding | None:
         return None
     expected = constant_answer(log) or _data_loss(log, sum(penalties.values()))
     total = sum(penalties.values()) / expected if expected else 0.0
-    rate = max((dropped[name] for name in starved), default=0.0)
-    if total < PENALTY.value and not starved:
+    rate = max(dropped.values(), default=0.0)
+    if total < PENALTY.value and rate < DROPPED.value:
         return None
     by_penalty = total >= PENALTY.value
-    layers = tuple(penalties if by_penalty else starved)
+    layers = tuple(penalties if by_penalty else [name for name, each in dropped.items() if each >= DROPPED.value])
     what = (
         f"The penalty on the weights begins at {power(total)} times the loss of a constant answer"
         if by_penalty
-        else f"Dropout takes {100 * rate:.0f} % of the units away" + _of_few(log, starved)
+        else f"Dropout takes {100 * rate:.0f} % of the units away"
     )
     return Finding(
         rule="over-regularised",
@@ -82,30 +74,6 @@ def over_regularised(log: RunLog) -> Finding | None:
         confidence=0.85,
         details={"kind": "penalty" if by_penalty else "dropout", "penalty": total, "factor": 0.01 / max(total, 1e-9)},
     )
-
-
-def silenced(log: RunLog, name: str, rate: float | None = None) -> float:
-    """The chance that a layer of dropout takes all units of the dense layer before it; 0 where that is another one.
-
-    Args:
-        log: a run of a model whose inputs are rows of numbers, or 0 is the answer: units have places otherwise.
-        name: the layer of dropout.
-        rate: what it would drop; its own rate by default.
-    """
-    layer = log.structure.layer(name)
-    before = [log.structure.layer(each) for each in layer.inbound]
-    flat = log.batch is not None and all(len(facts.shape) == 1 for facts in log.batch.inputs)
-    units = before[0].units if len(before) == 1 and before[0].class_name == "Dense" else None
-    if not flat or not units or layer.class_name != "Dropout":
-        return 0.0
-    return float((float(layer.config["rate"]) if rate is None else rate) ** units)
-
-
-def _of_few(log: RunLog, names: list[str]) -> str:
-    most = max(names, key=lambda name: silenced(log, name), default=None)
-    if most is None or silenced(log, most) < SILENT.value:
-        return ""
-    return f", and all of a layer in {100 * silenced(log, most):.0f} % of the rows"
 
 
 def _penalties(log: RunLog) -> Iterator[tuple[str, float]]:
