@@ -1,6 +1,6 @@
 """Asks every knob that can answer a finding what it has to offer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Finding
@@ -17,19 +17,19 @@ from kgrad.prescription.activation import (
 )
 from kgrad.prescription.architecture import prescribe_fewer_layers, prescribe_gated_cell, prescribe_residual
 from kgrad.prescription.batch_size import prescribe_accumulation, prescribe_smaller_batch
+from kgrad.prescription.beside import at_their_pace, beside
 from kgrad.prescription.bias import prescribe_centred_weights, prescribe_zero_bias
 from kgrad.prescription.clipping import prescribe_clipping, prescribe_global_clipping, prescribe_looser_clipping
 from kgrad.prescription.conflicts import with_conflicts
 from kgrad.prescription.data_cleaning import prescribe_finite_rows
-from kgrad.prescription.enough_path import prescribe_enough_path
-from kgrad.prescription.epochs import prescribe_enough_updates, prescribe_more_epochs
+from kgrad.prescription.epochs import prescribe_more_epochs
 from kgrad.prescription.initializer import (
     prescribe_forget_bias,
     prescribe_initializer,
     prescribe_orthogonal,
     prescribe_smaller_initializer,
 )
-from kgrad.prescription.input_scaling import prescribe_input_scaling, prescribe_target_scaling
+from kgrad.prescription.input_scaling import prescribe_input_scaling
 from kgrad.prescription.learning_rate import (
     prescribe_gentler_rate,
     prescribe_higher_rate,
@@ -38,16 +38,14 @@ from kgrad.prescription.learning_rate import (
 )
 from kgrad.prescription.learning_rate_schedule import prescribe_decay, prescribe_warm_up
 from kgrad.prescription.loss_scaling import prescribe_loss_scaling
-from kgrad.prescription.momentum import prescribe_enough_descent, prescribe_momentum, prescribe_usual_momentum
+from kgrad.prescription.momentum import prescribe_momentum, prescribe_usual_momentum
 from kgrad.prescription.normalization import prescribe_normalization
 from kgrad.prescription.optimizer import prescribe_optimizer, prescribe_perturbation
 from kgrad.prescription.output import prescribe_output
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.present_optimizer import present_optimizer
 from kgrad.prescription.regularization import prescribe_regularization
 from kgrad.prescription.residual import prescribe_normalized_branches, prescribe_scaled_branches
 from kgrad.prescription.together import hides_harm, together
-from kgrad.prescription.usual_rate import prescribe_calmer_rate
 
 Knob = Callable[[RunLog, Finding, Diagnosis], Prescription | None]
 
@@ -161,40 +159,9 @@ def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
         answers = (knob(log, finding, diagnosis) for knob in KNOBS.get(kind, KNOBS.get(finding.rule, ())))
         offered += [answer for answer in answers if answer is not None]
     offered = _without_repeats(offered)
-    further = _further(log, diagnosis, offered)
-    joined = together(_at_their_pace(log, diagnosis, offered, further), diagnosis, further)
+    further = beside(log, diagnosis, offered)
+    joined = together(at_their_pace(log, diagnosis, offered, further), diagnosis, further)
     return with_conflicts([joined, *offered] if joined is not None else offered)
-
-
-def _further(log: RunLog, diagnosis: Diagnosis, offered: list[Prescription]) -> tuple[Prescription, ...]:
-    """What the cured training needs to get far enough: updates, momentum, a rate; for the cause of the first answer."""
-    first = next((each for each in diagnosis.findings if offered and each.rule == offered[0].finding), None)
-    if first is None:
-        return ()
-    mismatch = next((each for each in diagnosis.findings if each.rule == "output-loss-mismatch"), first)
-    needs = [prescribe_enough_updates(log, first), prescribe_calmer_rate(log, first)]
-    if not _slows(log, first, offered):
-        needs += [prescribe_enough_descent(log, first), prescribe_enough_path(log, first)]
-    return tuple(each for each in (prescribe_target_scaling(log, mismatch), *needs) if each is not None)
-
-
-def _at_their_pace(
-    log: RunLog, diagnosis: Diagnosis, offered: list[Prescription], further: Sequence[Prescription]
-) -> list[Prescription]:
-    """The answers, with fewer epochs in the first where larger steps come beside it."""
-    faster = next((each.effect for each in further if each.knob in ("optimizer", "learning_rate")), None)
-    if not offered or offered[0].knob != "epochs" or faster is None or not faster.before:
-        return offered
-    first = next(each for each in diagnosis.findings if each.rule == offered[0].finding)
-    fewer = prescribe_more_epochs(log, first, faster.after / faster.before)
-    return [fewer, *offered[1:]] if fewer is not None else offered
-
-
-def _slows(log: RunLog, first: Finding, offered: list[Prescription]) -> bool:
-    """Whether one of the answers to the first cause makes smaller steps: nothing beside it makes larger ones."""
-    present = present_optimizer(log).constant_rate
-    rates = [each.settings.get("learning_rate") for each in offered if each.finding == first.rule]
-    return present is not None and any(rate is not None and rate < present for rate in rates)
 
 
 def _without_repeats(offered: list[Prescription]) -> list[Prescription]:

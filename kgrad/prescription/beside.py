@@ -1,0 +1,45 @@
+"""What a cured training needs besides its cure, to get far enough: it begins anew and has learned nothing yet."""
+
+from collections.abc import Sequence
+
+from kgrad.diagnosis.diagnose import Diagnosis
+from kgrad.diagnosis.finding import Finding
+from kgrad.log.run_log import RunLog
+from kgrad.prescription.enough_path import prescribe_enough_path
+from kgrad.prescription.epochs import prescribe_enough_updates, prescribe_more_epochs
+from kgrad.prescription.input_scaling import prescribe_target_scaling
+from kgrad.prescription.momentum import prescribe_enough_descent
+from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.present_optimizer import present_optimizer
+from kgrad.prescription.usual_rate import prescribe_calmer_rate
+
+
+def beside(log: RunLog, diagnosis: Diagnosis, offered: list[Prescription]) -> tuple[Prescription, ...]:
+    """What the cured training needs to get far enough: updates, momentum, a rate; for the cause of the first answer."""
+    first = next((each for each in diagnosis.findings if offered and each.rule == offered[0].finding), None)
+    if first is None:
+        return ()
+    mismatch = next((each for each in diagnosis.findings if each.rule == "output-loss-mismatch"), first)
+    needs = [prescribe_enough_updates(log, first), prescribe_calmer_rate(log, first)]
+    if not _slows(log, first, offered):
+        needs += [prescribe_enough_descent(log, first), prescribe_enough_path(log, first)]
+    return tuple(each for each in (prescribe_target_scaling(log, mismatch), *needs) if each is not None)
+
+
+def at_their_pace(
+    log: RunLog, diagnosis: Diagnosis, offered: list[Prescription], further: Sequence[Prescription]
+) -> list[Prescription]:
+    """The answers, with fewer epochs in the first where larger steps come beside it."""
+    faster = next((each.effect for each in further if each.knob in ("optimizer", "learning_rate")), None)
+    if not offered or offered[0].knob != "epochs" or faster is None or not faster.before:
+        return offered
+    first = next(each for each in diagnosis.findings if each.rule == offered[0].finding)
+    fewer = prescribe_more_epochs(log, first, faster.after / faster.before)
+    return [fewer, *offered[1:]] if fewer is not None else offered
+
+
+def _slows(log: RunLog, first: Finding, offered: list[Prescription]) -> bool:
+    """Whether one of the answers to the first cause makes smaller steps: nothing beside it makes larger ones."""
+    present = present_optimizer(log).constant_rate
+    rates = [each.settings.get("learning_rate") for each in offered if each.finding == first.rule]
+    return present is not None and any(rate is not None and rate < present for rate in rates)
