@@ -36,15 +36,6 @@ def arrival(log: RunLog) -> int | None:
     return int(np.argmax(smooth <= smooth.min() + (1 - WAY) * (start - smooth.min())))
 
 
-def speed(log: RunLog) -> float | None:
-    """`rate / (1 - momentum)` of SGD with a constant rate."""
-    optimizer = present_optimizer(log)
-    rate = optimizer.constant_rate
-    if not optimizer.is_descent or rate is None:
-        return None
-    return rate / (1 - optimizer.momentum)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path, nargs="+")
@@ -61,7 +52,7 @@ def main() -> None:
             if len(first):
                 found[f"first update, largest kernel, {name}"].append(float(first.max()))
                 found[f"first update, median kernel, {name}"].append(float(np.median(first)))
-            arrived, pace = arrival(log), speed(log)
+            arrived, pace = arrival(log), present_optimizer(log).speed
             if arrived is not None:
                 found["updates to 95 % of the way"].append(arrived)
             if arrived is not None and len(first) and name in ADAPTIVE:

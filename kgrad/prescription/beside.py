@@ -16,7 +16,7 @@ from kgrad.prescription.usual_rate import prescribe_calmer_rate
 
 def beside(log: RunLog, diagnosis: Diagnosis, offered: list[Prescription]) -> tuple[Prescription, ...]:
     """What the cured training needs to get far enough: updates, momentum, a rate; for the cause of the first answer."""
-    first = next((each for each in diagnosis.findings if offered and each.rule == offered[0].finding), None)
+    first = _answered(diagnosis, offered)
     if first is None:
         return ()
     mismatch = next((each for each in diagnosis.findings if each.rule == "output-loss-mismatch"), first)
@@ -31,11 +31,16 @@ def at_their_pace(
 ) -> list[Prescription]:
     """The answers, with fewer epochs in the first where larger steps come beside it."""
     faster = next((each.effect for each in further if each.knob in ("optimizer", "learning_rate")), None)
-    if not offered or offered[0].knob != "epochs" or faster is None or not faster.before:
+    first = _answered(diagnosis, offered)
+    if first is None or offered[0].knob != "epochs" or faster is None or not faster.before:
         return offered
-    first = next(each for each in diagnosis.findings if each.rule == offered[0].finding)
     fewer = prescribe_more_epochs(log, first, faster.after / faster.before)
     return [fewer, *offered[1:]] if fewer is not None else offered
+
+
+def _answered(diagnosis: Diagnosis, offered: Sequence[Prescription]) -> Finding | None:
+    """The finding that the first answer is for; `None` where there is none."""
+    return next((each for each in diagnosis.findings if offered and each.rule == offered[0].finding), None)
 
 
 def _slows(log: RunLog, first: Finding, offered: list[Prescription]) -> bool:

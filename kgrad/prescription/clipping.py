@@ -6,11 +6,12 @@ from kgrad.diagnosis import signals
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import FloatArray, RunLog
-from kgrad.prescription.code import compiled_code, number, optimizer_code
+from kgrad.prescription.code import number
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.learning_rate import TARGET_RATIO
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.present_optimizer import present_optimizer
+from kgrad.prescription.recompiled import recompiled
 
 # Healthy steps are to go free: the bound lies where nine in ten of them stay under it. Pascanu et al.
 # 2013, section 3.2, take the bound from the statistics of the norm over many updates, as here.
@@ -75,16 +76,15 @@ def _bound(
 ) -> Prescription:
     """That argument of the optimizer at the bound, and no other clipping."""
     changes: dict[str, float | None] = {**dict.fromkeys(_ARGUMENTS), argument: bound}
-    return Prescription(
+    return recompiled(
+        log,
+        finding,
+        changes,
         knob="clipping",
-        target=("optimizer",),
         before=_present(log),
         after=f"{argument}={number(bound)}",
         why=why,
-        code=compiled_code(optimizer_code(log.info, **changes)),
-        finding=finding.rule,
         evidence=evidence,
-        settings={argument: bound},
         effect=effect,
     )
 

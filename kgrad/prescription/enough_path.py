@@ -2,12 +2,13 @@
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import compiled_code, number, optimizer_code
+from kgrad.prescription.code import number
 from kgrad.prescription.epochs import planned_updates
 from kgrad.prescription.learning_rate import moved
 from kgrad.prescription.optimizer import adam_rate, usual_weight
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.present_optimizer import present_optimizer
+from kgrad.prescription.recompiled import recompiled
 
 # Optimizers whose first step changes every weight by the rate (Kingma & Ba 2015, section 2.1).
 ADAPTIVE = ("Adam", "AdamW", "Nadam")
@@ -39,15 +40,14 @@ def prescribe_enough_path(log: RunLog, finding: Finding) -> Prescription | None:
         f"{planned} steps of {100 * first:.2g} % of the weights' size add up to {path:.2g} of it; three in four "
         f"healthy trainings with Adam went {_ENOUGH_PATH:g} at most."
     )
-    return Prescription(
+    return recompiled(
+        log,
+        finding,
+        {"learning_rate": wanted},
         knob="learning_rate",
-        target=("optimizer",),
         before=f"{present:.3g}",
         after=number(wanted),
         why=why,
-        code=compiled_code(optimizer_code(log.info, learning_rate=wanted)),
-        finding=finding.rule,
         evidence=(Evidence("first step times the planned steps", path, "weight sizes", _ENOUGH_PATH),),
-        settings={"learning_rate": wanted},
         effect=moved(first, wanted / present),
     )

@@ -5,11 +5,12 @@ import numpy as np
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import compiled_code, number, optimizer_code
+from kgrad.prescription.code import number
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.optimizer import ADAM_START, LARGEST_RATE, PLAIN_OPTIMIZERS
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.present_optimizer import present_optimizer
+from kgrad.prescription.recompiled import recompiled
 
 # The middle, on a log scale, of the range 1e-4 ... 1e-1 that TheDeepChecker (Ben Braiek & Khomh 2023) takes for
 # sound: an update of this share of the weight's norm per step.
@@ -112,16 +113,15 @@ def _change(log: RunLog, finding: Finding, ratio: float, factor: float) -> Presc
     rate, factor = float(number(bound)), bound / present
     verb = "lower" if factor < 1 else "higher"
     move = f"{100 * ratio:.2g} % of their norm at each step"
-    return Prescription(
+    return recompiled(
+        log,
+        finding,
+        {"learning_rate": rate},
         knob="learning_rate",
-        target=("optimizer",),
         before=f"{present:.3g}",
         after=number(rate),
         why=f"The weights move by {move}; a {verb} rate brings that to about {100 * ratio * factor:.2g} %.",
-        code=compiled_code(optimizer_code(log.info, learning_rate=rate)),
-        finding=finding.rule,
         evidence=(Evidence("update norm / weight norm", ratio, "1", TARGET_RATIO), *steepness),
-        settings={"learning_rate": rate},
         effect=moved(ratio, factor),
     )
 
@@ -154,16 +154,15 @@ def prescribe_suggested_rate(log: RunLog, finding: Finding) -> Prescription | No
     rate = float(number(bound))
     verb = "lower" if rate < abs(float(present)) else "higher"
     asks = "update ratio and curvature ask" if steepness else "the update ratio asks"
-    return Prescription(
+    return recompiled(
+        log,
+        finding,
+        {"learning_rate": rate},
         knob="learning_rate",
-        target=("optimizer",),
         before=f"{float(present):.3g}",
         after=number(rate),
         why=f"{finding.summary.rstrip('.')}; {number(rate)} is {verb} by what {asks} for.",
-        code=compiled_code(optimizer_code(log.info, learning_rate=rate)),
-        finding=finding.rule,
         evidence=(*(finding.evidence if ratio is None else finding.evidence[:2]), *steepness),
-        settings={"learning_rate": rate},
         effect=moved(measured, rate / abs(float(present))) if measured else None,
     )
 

@@ -6,12 +6,12 @@ from typing import Any
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.diagnosis.skill import constant_answer
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import compiled_code, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.epochs import planned_updates
 from kgrad.prescription.input_scaling import are_off_scale
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.present_optimizer import present_optimizer
+from kgrad.prescription.recompiled import recompiled
 
 USUAL = 0.9
 # Above this a push lasts more than twice as many steps as with the usual momentum, and the rate counts as much more.
@@ -54,7 +54,7 @@ def prescribe_enough_descent(log: RunLog, finding: Finding) -> Prescription | No
     """
     optimizer, planned, constant = present_optimizer(log), planned_updates(log), constant_answer(log)
     rate, momentum = optimizer.constant_rate, optimizer.momentum
-    if not optimizer.is_descent or rate is None or not planned or not constant or constant > _UNIT_LOSS:
+    if optimizer.speed is None or rate is None or not planned or not constant or constant > _UNIT_LOSS:
         return None
     if momentum > LASTING:
         return None
@@ -62,7 +62,7 @@ def prescribe_enough_descent(log: RunLog, finding: Finding) -> Prescription | No
         return None
     per_rate = planned / (1 - max(momentum, USUAL))
     then = USUAL_RATE if rate * per_rate < _USUAL_DESCENT else min(rate, USUAL_RATE)
-    flow, pushed = rate * planned / (1 - momentum), then * per_rate
+    flow, pushed = optimizer.speed * planned, then * per_rate
     if flow >= _ENOUGH_DESCENT or pushed < _WORTHWHILE * flow:
         return None
     made = f"a rate of {rate:.3g}" + (f" with a momentum of {momentum:.3g}" if momentum else "")
@@ -86,16 +86,15 @@ def prescribe_usual_momentum(log: RunLog, finding: Finding) -> Prescription | No
         return None
     pushes = 1 / (1 - momentum) if momentum < 1 else math.inf
     why = f"With a momentum of {momentum:.3g} a push goes on for {pushes:.3g} steps, with the usual {USUAL} for ten."
-    return Prescription(
+    return recompiled(
+        log,
+        finding,
+        {"momentum": USUAL},
         knob="optimizer",
-        target=("optimizer",),
         before=f"momentum {momentum:.3g}",
         after=f"momentum {USUAL}",
         why=why,
-        code=compiled_code(optimizer_code(log.info, momentum=USUAL)),
-        finding=finding.rule,
         evidence=(Evidence("momentum", momentum, "1", USUAL),),
-        settings={"momentum": USUAL},
         effect=Effect("factor on a steady direction", pushes, _PUSHES, "1", _SOURCE) if momentum < 1 else None,
     )
 
@@ -114,15 +113,14 @@ def _with_momentum(
     changes: dict[str, Any] = {"momentum": momentum, "nesterov": True}
     if rate is not None:
         changes["learning_rate"] = rate
-    return Prescription(
+    return recompiled(
+        log,
+        finding,
+        changes,
         knob="optimizer",
-        target=("optimizer",),
         before=f"SGD with momentum {present:.3g}" if present else "SGD without momentum",
         after=f"SGD with Nesterov momentum {momentum:.3g}" + ("" if rate is None else f", learning rate {rate}"),
         why=why,
-        code=compiled_code(optimizer_code(log.info, **changes)),
-        finding=finding.rule,
         evidence=(seen,),
-        settings=changes,
         effect=effect,
     )

@@ -1,5 +1,6 @@
 """The optimizer that a run was made with, as every knob that changes it asks for it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,14 @@ class PresentOptimizer:
         """The learning rate where it is known to be one positive number."""
         rate = self.config.get("learning_rate")
         return float(rate) if isinstance(rate, (int, float)) and rate > 0 else None
+
+    @property
+    def speed(self) -> float | None:
+        """`rate / (1 - momentum)` of descent: how far a step goes along a steady gradient of 1 (Goh 2017)."""
+        rate = self.constant_rate
+        if not self.is_descent or rate is None:
+            return None
+        return rate / (1 - self.momentum) if self.momentum < 1 else math.inf
 
 
 def present_optimizer(run: RunLog | Mapping[str, Any]) -> PresentOptimizer:

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from kgrad.treatment.batches import Batch
 
@@ -63,8 +64,11 @@ class Measure:
             ]
             loss = float(np.average(losses, weights=rows))
             loss = loss if math.isfinite(loss) else math.inf
-        accuracy = _accuracy(self._batches, predicted, _takes_logits(model))
-        return Score(loss, accuracy, _r_squared(self._batches, predicted) if accuracy is None else None)
+        compared = _joined(self._batches, predicted)
+        if compared is None:
+            return Score(loss, None)
+        accuracy = _accuracy(*compared, _takes_logits(model))
+        return Score(loss, accuracy, _r_squared(*compared) if accuracy is None else None)
 
 
 def badness(score: Score, same_loss: bool) -> float | None:
@@ -114,12 +118,15 @@ def _takes_logits(model: keras.Model) -> bool:
     return isinstance(model.loss, keras.losses.Loss) and bool(model.loss.get_config().get("from_logits"))
 
 
-def _accuracy(batches: Sequence[Batch], predicted: Sequence[Any], logits: bool) -> float | None:
-    """Share of right classes; `None` for several outputs and for targets that are no classes."""
+def _joined(batches: Sequence[Batch], predicted: Sequence[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Targets and predictions of all batches; `None` for several outputs and where there are no targets."""
     if not all(isinstance(out, np.ndarray) for out in predicted) or any(batch[1] is None for batch in batches):
         return None
-    truth = np.concatenate([np.asarray(batch[1]) for batch in batches])
-    out = np.concatenate([np.asarray(each) for each in predicted])
+    return np.concatenate([np.asarray(batch[1]) for batch in batches]), np.concatenate(predicted)
+
+
+def _accuracy(truth: NDArray[Any], out: NDArray[Any], logits: bool) -> float | None:
+    """Share of right classes; `None` for targets that are no classes."""
     if truth.ndim > 1 and truth.shape[-1] > 1:
         one_hot = out.shape == truth.shape and set(np.unique(truth)) <= {0, 1} and (truth.sum(axis=-1) == 1).all()
         return float(np.mean(out.argmax(-1) == truth.argmax(-1))) if one_hot else None
@@ -135,14 +142,11 @@ def _accuracy(batches: Sequence[Batch], predicted: Sequence[Any], logits: bool) 
     return float(np.mean((out[..., 0] > middle) == (truth == classes[1])))
 
 
-def _r_squared(batches: Sequence[Batch], predicted: Sequence[Any]) -> float | None:
+def _r_squared(truth: NDArray[Any], out: NDArray[Any]) -> float | None:
     """The coefficient of determination over all rows and columns; `None` where targets and answers differ in shape."""
-    if not all(isinstance(out, np.ndarray) for out in predicted) or any(batch[1] is None for batch in batches):
-        return None
-    truth = np.concatenate([np.asarray(batch[1], dtype=np.float64) for batch in batches])
-    out = np.concatenate([np.asarray(each, dtype=np.float64) for each in predicted])
     if out.size != truth.size or len(out) != len(truth):
         return None
+    truth = truth.astype(np.float64)
     spread = float(np.var(truth, axis=0).mean())
     error = float(np.mean((out.reshape(truth.shape) - truth) ** 2))
     if not spread > 0:
