@@ -56,8 +56,9 @@ class GradientMonitor(keras.callbacks.Callback):
     Args:
         run: the run folder: a path or any fsspec URL; `runs/<model>-<time>` by default. Where the
             folder is taken, `-2`, `-3`, ... is added.
-        every: record one step in so many. The steps between cost nothing: they run the user's own compiled
-            function. With `steps_per_execution=N` whole executions are recorded or skipped.
+        every: record one step in so many: each so-manieth of the first 512 steps, and then eight in a row of each
+            eight times so many, which costs a fifth of it. The steps between cost nothing: they run the user's own
+            compiled function. With `steps_per_execution=N` whole executions are recorded or skipped.
         details_every: take all statistics in one of so many recorded steps, and in the others the gradients' norms
             alone. By default 8 in the first 512 recorded steps and 32 after them.
         report: the HTML report: a path, `True` for `reports/<run>.html`, `False` for none.

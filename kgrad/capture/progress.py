@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Recorded calls of the beginning of a run, in which it changes most and in which short ones end.
+# Steps, and recorded calls, of the beginning of a run, in which it changes most and in which short ones end.
 EARLY = 512
+# Where one step in so many is recorded, so many follow each other once the first steps are over. The first of them pays
+# for the change of the compiled function: alone it costs a third of a step of a 20-layer MLP, in a row a twentieth each.
+IN_A_ROW = 8
 _BITS = 32
 _ALL_BITS = 2**_BITS - 1
 
@@ -24,7 +27,8 @@ class Progress:
     """Where a run stands, over all its fits.
 
     Args:
-        every: record one step in so many.
+        every: record one step in so many; after the first 512 steps eight in a row of each eight times so many, at a
+            place as good as drawn.
         details_every: takes all statistics in one of each so many recorded calls, the norms alone in the others: of
             the first 512 and of the later ones.
 
@@ -62,17 +66,23 @@ class Progress:
 
     def plan(self) -> Wanted:
         """What of the next call of the training function is to be recorded."""
-        if not self._wants_next():
+        number = self._next_recorded()
+        if number is None:
             return Wanted.NOTHING
-        # The micro-batches of one step share its number; of several steps in one call, the call has one.
-        number = self._seen // max(self._per_step * self._every, self._per_call)
         return Wanted.DETAILS if _is_detailed(number, self._details_every[number >= EARLY]) else Wanted.NORMS
 
-    def _wants_next(self) -> bool:
-        if self._every == 1:
-            return True
+    def _next_recorded(self) -> int | None:
+        """The number of the next call among those that are recorded; `None` where it is not.
+
+        The micro-batches of one step share its number; of several steps in one call, the call has one.
+        """
         first, last = self._seen // self._per_step, (self._seen + self._per_call - 1) // self._per_step
-        return first % self._every == 0 or first // self._every != last // self._every
+        if first < EARLY or self._per_call > 1:  # several steps in one call follow each other by themselves
+            is_due = first % self._every == 0 or first // self._every != last // self._every
+            return self._seen // max(self._per_step * self._every, self._per_call) if is_due else None
+        block, place = divmod(first, self._every * IN_A_ROW)
+        ahead = place - (_scattered(block) * (self._every - 1) * IN_A_ROW >> _BITS)
+        return block * IN_A_ROW + ahead if 0 <= ahead < IN_A_ROW else None
 
     def end_batches(self, batch: int, recorded: bool) -> None:
         """A call of the training function has ended.

@@ -134,4 +134,4 @@ def _took(started: Any, ended: Any) -> str:
 
 def _every(info: Mapping[str, Any]) -> str:
     every = (info.get("monitor") or {}).get("every", 1)
-    return "" if every == 1 else f", every {every}th"
+    return "" if every == 1 else f", one in {every}"
