@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 # Steps, and recorded calls, of the beginning of a run, in which it changes most and in which short ones end.
 EARLY = 512
 # Where one step in so many is recorded, so many follow each other once the first steps are over. The first of them pays
-# for the change of the compiled function: alone it costs a third of a step of a 20-layer MLP, in a row a twentieth each.
+# for the change of the compiled function: alone each costs a third of a step of a 20-layer MLP, in a row a twentieth.
 IN_A_ROW = 8
 _BITS = 32
 _ALL_BITS = 2**_BITS - 1
