@@ -56,9 +56,10 @@ class GradientMonitor(keras.callbacks.Callback):
     Args:
         run: the run folder: a path or any fsspec URL; `runs/<model>-<time>` by default. Where the
             folder is taken, `-2`, `-3`, ... is added.
-        every: record one step in so many: each so-manieth of the first 512 steps, and then eight in a row of each
-            eight times so many, which costs a fifth of it. The steps between cost nothing: they run the user's own
-            compiled function. With `steps_per_execution=N` whole executions are recorded or skipped.
+        every: record one step in so many. The steps between run the user's own compiled function. In the first 512
+            steps each is recorded by itself; later up to eight follow each other (with `every=10`, eight of each
+            eighty), since the first of them pays for the change of function. With `steps_per_execution=N` whole
+            executions are recorded or skipped.
         details_every: take all statistics in one of so many recorded steps, and in the others the gradients' norms
             alone. By default 8 in the first 512 recorded steps and 32 after them.
         report: the HTML report: a path, `True` for `reports/<run>.html`, `False` for none.

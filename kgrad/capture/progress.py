@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 # Steps, and recorded calls, of the beginning of a run, in which it changes most and in which short ones end.
 EARLY = 512
-# Where one step in so many is recorded, so many follow each other once the first steps are over. The first of them pays
-# for the change of the compiled function: alone each costs a third of a step of a 20-layer MLP, in a row a twentieth.
+# Where one step in so many is recorded, up to so many follow each other once the first steps are over, in each block of
+# so many steps. The first of them pays for the change of the compiled function: alone each costs a third of a step of a
+# 20-layer MLP, in a row a twentieth. Where they are rarer than a block that cost is nothing, and each stands alone.
 IN_A_ROW = 8
+BLOCK = 80
 _BITS = 32
 _ALL_BITS = 2**_BITS - 1
 
@@ -27,8 +29,7 @@ class Progress:
     """Where a run stands, over all its fits.
 
     Args:
-        every: record one step in so many; after the first 512 steps eight in a row of each eight times so many, at a
-            place as good as drawn.
+        every: record one step in so many; after the first 512 steps up to eight in a row, at a place as good as drawn.
         details_every: takes all statistics in one of each so many recorded calls, the norms alone in the others: of
             the first 512 and of the later ones.
 
@@ -39,6 +40,7 @@ class Progress:
     def __init__(self, every: int, details_every: tuple[int, int] = (1, 1)) -> None:
         self.waiting = 0
         self._every = every
+        self._in_a_row = max(1, min(IN_A_ROW, BLOCK // every))
         self._details_every = details_every
         self._seen = 0
         self._first_of_epoch = 0
@@ -80,9 +82,9 @@ class Progress:
         if first < EARLY or self._per_call > 1:  # several steps in one call follow each other by themselves
             is_due = first % self._every == 0 or first // self._every != last // self._every
             return self._seen // max(self._per_step * self._every, self._per_call) if is_due else None
-        block, place = divmod(first, self._every * IN_A_ROW)
-        ahead = place - (_scattered(block) * (self._every - 1) * IN_A_ROW >> _BITS)
-        return block * IN_A_ROW + ahead if 0 <= ahead < IN_A_ROW else None
+        block, place = divmod(first, self._every * self._in_a_row)
+        ahead = place - (_scattered(block) * (self._every - 1) * self._in_a_row >> _BITS)
+        return block * self._in_a_row + ahead if 0 <= ahead < self._in_a_row else None
 
     def end_batches(self, batch: int, recorded: bool) -> None:
         """A call of the training function has ended.

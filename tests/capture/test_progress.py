@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kgrad.capture.progress import EARLY, IN_A_ROW, Progress, Wanted
+from kgrad.capture.progress import BLOCK, EARLY, Progress, Wanted
 
 
 def planned(every: int, calls: int, per_step: int = 1, per_call: int = 1, details: int = 8) -> list[Wanted]:
@@ -26,13 +26,14 @@ def test_the_first_steps_are_recorded_one_by_one(every):
     assert recorded(planned(every, EARLY)).tolist() == list(range(0, EARLY, every))
 
 
-@pytest.mark.parametrize("every", [2, 3, 10])
-def test_later_ones_follow_each_other_and_are_as_many(every):
-    block = every * IN_A_ROW
+@pytest.mark.parametrize(("every", "in_a_row"), [(2, 8), (3, 8), (10, 8), (25, 3), (200, 1)])
+def test_later_ones_follow_each_other_and_are_as_many(every, in_a_row):
+    block = every * in_a_row
+    assert block <= max(BLOCK, every)
     start = -(-EARLY // block) * block
     later = recorded(planned(every, start + 50 * block))
     later = later[later >= start]
-    by_block = later.reshape(50, IN_A_ROW)
+    by_block = later.reshape(50, in_a_row)
     assert (np.diff(by_block, axis=1) == 1).all()
     assert (by_block // block == start // block + np.arange(50)[:, None]).all()
     assert len(set((by_block[:, 0] % block).tolist())) > min(5, block // 4)  # an epoch of that length shows them all
