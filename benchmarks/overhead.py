@@ -81,6 +81,7 @@ class Turns:
     def __init__(self, ways: int) -> None:
         self.laps: list[list[np.ndarray]] = [[] for _ in range(ways)]
         self._batons = [threading.Semaphore(0) for _ in range(ways)]
+        self._going = list(range(ways))
         self._failures: list[BaseException] = []
 
     def run(self, fits: list[Callable[[keras.callbacks.Callback], object]]) -> None:
@@ -101,7 +102,7 @@ class Turns:
     def pass_on(self, number: int) -> None:
         """Lets the next one run, and returns when it is this one's turn again."""
         begun = _monotonic()
-        self._batons[(number + 1) % len(self._batons)].release()
+        self._release_next(number)
         self._batons[number].acquire()
         _waited.seconds = getattr(_waited, "seconds", 0.0) + _monotonic() - begun
 
@@ -111,7 +112,13 @@ class Turns:
             fit(Lap(self, number))
         except BaseException as error:
             self._failures.append(error)
-        self._batons[(number + 1) % len(self._batons)].release()
+        self._going.remove(number)
+        self._release_next(number)
+
+    def _release_next(self, number: int) -> None:
+        """Of those that are still going, the one behind this one; itself where it is the last."""
+        if self._going:
+            self._batons[next((each for each in self._going if each > number), self._going[0])].release()
 
 
 class Lap(keras.callbacks.Callback):
