@@ -10,21 +10,17 @@ of which each tenth call goes to the second, and `same` a second plain training.
 """
 
 import argparse
-import os
 import tempfile
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import keras
 import numpy as np
 import tensorflow as tf
+from overhead import cells_of, clocks, monitor, names, print_table
 from ways import Switched
 from zoo import SUBJECTS, Subject
-
-import kgrad
 
 WAYS = ("same", "every=1", "every=10", "apart", "switched")
 # Rounds that are left out: all is traced in them, and the first 512 steps are over.
@@ -33,13 +29,17 @@ WARM_UP = 10
 
 @dataclass
 class Training:
-    """One model in training, and the CPU seconds of its laps."""
+    """One model in training, and the CPU and wall-clock seconds of its laps."""
 
     model: keras.Model
     callbacks: keras.callbacks.CallbackList
     iterator: Any
-    laps: list[float] = field(default_factory=list)
-    used: float = 0.0
+    laps: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of all its laps."""
+        return float(sum(lap[1] for lap in self.laps))
 
 
 def callbacks_of(way: str, folder: str) -> list[keras.callbacks.Callback]:
@@ -47,11 +47,10 @@ def callbacks_of(way: str, folder: str) -> list[keras.callbacks.Callback]:
         return [Switched()]
     if way in ("plain", "same"):
         return []
-    every = 1 if way == "every=1" else 10
-    monitor = kgrad.GradientMonitor(f"{folder}/run", every=every, probe=False, report=False, verbose=0, strict=True)
+    watching = monitor(folder, every=1 if way == "every=1" else 10, probe=False)
     if way == "apart":
-        monitor._progress._in_a_row = 1
-    return [monitor]
+        watching._progress._in_a_row = 1
+    return [watching]
 
 
 def rows_of(subject: Subject, steps: int) -> tf.data.Dataset:
@@ -63,7 +62,10 @@ def rows_of(subject: Subject, steps: int) -> tf.data.Dataset:
 
 
 def measure(subject: Subject, ways: list[str], rounds: int, lap: int, folder: str) -> dict[str, np.ndarray]:
-    """CPU seconds of the laps by way. All in one frame: kgrad takes the caller of a training function for its `fit`."""
+    """Seconds of the laps by way, shape `(rounds, 2)`, CPU and wall.
+
+    All in one frame: kgrad takes the caller of a training function for its `fit`.
+    """
     rows = rows_of(subject, lap)
     trainings: dict[str, Training] = {}
     for way in ways:
@@ -73,18 +75,16 @@ def measure(subject: Subject, ways: list[str], rounds: int, lap: int, folder: st
         calls.on_train_begin()
         calls.on_epoch_begin(0)
         trainings[way] = Training(model, calls, iter(rows))
-    clock = time.perf_counter
     for number in range(WARM_UP + rounds):
         for each in trainings.values():
-            begun, cpu = clock(), time.process_time()
+            begun = clocks()
             # What kgrad does every two seconds falls on its own seconds, not on those of the others.
-            time.monotonic = lambda used=each.used, begun=begun: used + clock() - begun
+            time.monotonic = lambda lead=each.seconds - begun[1]: lead + time.perf_counter()
             for step in range(number * lap, (number + 1) * lap):
                 each.callbacks.on_train_batch_begin(step)
                 logs = each.model.train_function(each.iterator)
                 each.callbacks.on_train_batch_end(step, logs)
-            each.laps.append(time.process_time() - cpu)
-            each.used += clock() - begun
+            each.laps.append(clocks() - begun)
     for each in trainings.values():
         each.callbacks.on_train_end()
     return {way: np.array(each.laps[WARM_UP:]) for way, each in trainings.items()}
@@ -93,23 +93,20 @@ def measure(subject: Subject, ways: list[str], rounds: int, lap: int, folder: st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=tuple(SUBJECTS), default="MLP-20")
-    parser.add_argument("--ways", default=",".join(WAYS), help="which of: " + ",".join(WAYS))
+    parser.add_argument("--ways", type=names(WAYS), default=list(WAYS), help="which of: " + ",".join(WAYS))
     parser.add_argument("--rounds", type=int, default=130)
     parser.add_argument("--lap", type=int, default=80)
     options = parser.parse_args()
-    ways = options.ways.split(",")
-    if unknown := set(ways) - set(WAYS):
-        parser.error(f"{', '.join(sorted(unknown))}: expected some of {', '.join(WAYS)}")
     with tempfile.TemporaryDirectory() as folder:
-        laps = measure(SUBJECTS[options.model], ["plain", *ways], options.rounds, options.lap, folder)
+        laps = measure(SUBJECTS[options.model], ["plain", *options.ways], options.rounds, options.lap, folder)
     plain = laps.pop("plain")
-    print(f"\n{options.model}: {1e3 * np.median(plain) / options.lap:.2f} ms of CPU time a plain step\n")
-    print("| way | CPU time over that of plain steps: median (quartiles) | standard error |\n|---|---|---|")
+    print(f"\n{options.model}: {1e3 * np.median(plain[:, 0]) / options.lap:.2f} ms of CPU time a plain step\n")
+    rows = []
     for way, each in laps.items():
         ratios = each / plain
-        low, middle, high = np.percentile(ratios, [25, 50, 75])
-        error = np.sqrt(np.pi / 2) * np.std(ratios) / np.sqrt(len(ratios))  # of a median, were the ratios Gaussian
-        print(f"| {way} | {middle:.3f} ({low:.3f}-{high:.3f}) | {error:.3f} |")
+        error = np.sqrt(np.pi / 2 / len(ratios)) * np.std(ratios[:, 0])  # of a median, were the ratios Gaussian
+        rows.append([way, *cells_of(ratios), f"{error:.3f}"])
+    print_table(["way", "CPU: median (quartiles)", "wall", "standard error, CPU"], rows)
 
 
 if __name__ == "__main__":

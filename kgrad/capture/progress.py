@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 EARLY = 512
 # Where one step in so many is recorded, up to so many follow each other once the first steps are over, in each block of
 # so many steps. The first of them pays for the change of the compiled function: alone each costs a third of a step of a
-# 20-layer MLP, in a row a twentieth. Where they are rarer than a block that cost is nothing, and each stands alone.
+# 20-layer MLP, in a row a twentieth. Where they are rarer than a block that cost is little, and each stands alone.
 IN_A_ROW = 8
 BLOCK = 80
 _BITS = 32
@@ -79,7 +79,8 @@ class Progress:
         The micro-batches of one step share its number; of several steps in one call, the call has one.
         """
         first, last = self._seen // self._per_step, (self._seen + self._per_call - 1) // self._per_step
-        if first < EARLY or self._per_call > 1:  # several steps in one call follow each other by themselves
+        # Several steps in one call follow each other by themselves, and so do all steps.
+        if self._every == 1 or first < EARLY or self._per_call > 1:
             is_due = first % self._every == 0 or first // self._every != last // self._every
             return self._seen // max(self._per_step * self._every, self._per_call) if is_due else None
         block, place = divmod(first, self._every * self._in_a_row)

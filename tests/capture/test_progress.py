@@ -6,8 +6,8 @@ import pytest
 from kgrad.capture.progress import BLOCK, EARLY, Progress, Wanted
 
 
-def planned(every: int, calls: int, per_step: int = 1, per_call: int = 1, details: int = 8) -> list[Wanted]:
-    progress = Progress(every, (details, details))
+def planned(every: int, calls: int, per_step: int = 1, per_call: int = 1) -> list[Wanted]:
+    progress = Progress(every, (8, 8))
     progress.begin_fit(per_step, per_call)
     progress.begin_epoch(0)
     plans = []
