@@ -4,7 +4,8 @@
 
 Reads the runs that `benchmarks/diagnosis.py` recorded. Prints, by optimizer, the change of a kernel by the first update
 (largest and median kernel); for SGD the sum of the learning rates, momentum counted in, after which 95 % of the way
-from a constant answer's loss to the lowest was made; and the same in updates for all.
+from a constant answer's loss to the lowest was made; the same in updates for all; and the units of the narrowest dense
+or recurrent hidden layer.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from kgrad.diagnosis.skill import constant_answer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.enough_path import ADAPTIVE
 from kgrad.prescription.present_optimizer import present_optimizer
+from kgrad.prescription.width import hidden_with_units
 
 WAY = 0.95
 SHARES = (10, 25, 50, 75, 90)
@@ -52,6 +54,9 @@ def main() -> None:
             if len(first):
                 found[f"first update, largest kernel, {name}"].append(float(first.max()))
                 found[f"first update, median kernel, {name}"].append(float(np.median(first)))
+            widths = [layer.units for layer in hidden_with_units(log.structure) if layer.units]
+            if widths:
+                found["units of the narrowest dense or recurrent hidden layer"].append(min(widths))
             arrived, pace = arrival(log), present_optimizer(log).speed
             if arrived is not None:
                 found["updates to 95 % of the way"].append(arrived)

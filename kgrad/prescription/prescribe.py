@@ -46,6 +46,7 @@ from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.regularization import prescribe_regularization
 from kgrad.prescription.residual import prescribe_normalized_branches, prescribe_scaled_branches
 from kgrad.prescription.together import hides_harm, together
+from kgrad.prescription.width import is_wider, widened
 
 Knob = Callable[[RunLog, Finding, Diagnosis], Prescription | None]
 
@@ -149,6 +150,16 @@ def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
         log: the run.
         diagnosis: its diagnosis.
     """
+    offered = _answers(log, diagnosis)
+    further = beside(log, diagnosis, offered)
+    wider = next((each for each in further if is_wider(each)), None)
+    joint = offered if wider is None else _answers(widened(log, wider), diagnosis)
+    joined = together(at_their_pace(log, diagnosis, joint, further), diagnosis, further)
+    return with_conflicts([joined, *offered] if joined is not None else offered)
+
+
+def _answers(log: RunLog, diagnosis: Diagnosis) -> list[Prescription]:
+    """What every knob offers, by finding; of those that make the same change the first."""
     offered: list[Prescription] = []
     for finding in diagnosis.findings:
         answered = {prescription.finding for prescription in offered}
@@ -158,14 +169,6 @@ def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
         kind = f"{finding.rule}:{finding.details.get('kind')}"
         answers = (knob(log, finding, diagnosis) for knob in KNOBS.get(kind, KNOBS.get(finding.rule, ())))
         offered += [answer for answer in answers if answer is not None]
-    offered = _without_repeats(offered)
-    further = beside(log, diagnosis, offered)
-    joined = together(at_their_pace(log, diagnosis, offered, further), diagnosis, further)
-    return with_conflicts([joined, *offered] if joined is not None else offered)
-
-
-def _without_repeats(offered: list[Prescription]) -> list[Prescription]:
-    """The first of those that make the same change."""
     kept: dict[str, Prescription] = {}
     for prescription in offered:
         kept.setdefault(prescription.code, prescription)

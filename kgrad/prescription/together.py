@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Finding, at_least
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.width import code_without, is_wider
 
 # Knobs that are turned elsewhere than in the model, or on the data.
 _ELSEWHERE = ("epochs", "learning_rate_schedule", "loss_scaling", "data_cleaning")
 # Knobs that set the same things of a layer: of two that name one layer only the first is taken.
 _ON_LAYERS = ("initializer", "activation", "normalization", "architecture", "regularization")
 _COMPILE = "model.compile("
+_LAYER = "keras.layers."
 _NO_LAYERS = ("optimizer", "fit", "weights")
 _MANY = "{} causes hold at once, and each is enough to keep the run sick: they are answered together."
 
@@ -100,7 +102,10 @@ def _both_compile(one: Prescription, other: Prescription) -> bool:
 
 def _code(parts: Sequence[Prescription]) -> str:
     of_model = [part for part in parts if part.target != ("fit",)]
-    lines = [line for part in of_model for line in part.code.splitlines()]
+    others = [part for part in of_model if not is_wider(part)]
+    printed = {name for part in others if _LAYER in part.code for name in part.target}
+    codes = [code_without(part, printed) if is_wider(part) else part.code for part in of_model]
+    lines = [line for code in codes for line in code.splitlines()]
     compiled = [line for line in lines if line.startswith(_COMPILE)]
     fitted = [part.code for part in parts if part not in of_model]
     return "\n".join([*(line for line in lines if not line.startswith(_COMPILE)), *compiled[:1], *fitted])

@@ -1,7 +1,7 @@
 """Each knob as changes of a plan."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -11,7 +11,7 @@ from kgrad.treatment.errors import TreatmentError
 from kgrad.treatment.fitting import of_fit, parts_of
 from kgrad.treatment.places import Place, activation_place, places_of
 from kgrad.treatment.plan import Plan
-from kgrad.treatment.rebuilding import architecture, input_scaling, normalization
+from kgrad.treatment.rebuilding import architecture, input_scaling, layer_settings, normalization
 from kgrad.treatment.values import initializer_of
 
 _CLIPPING = ("clipnorm", "global_clipnorm", "clipvalue")
@@ -87,7 +87,7 @@ def _set_kernel_initializers(plan: Plan, place: Place, code: str, prescription: 
 
 def _initializer(plan: Plan, prescription: Prescription) -> None:
     if "layers" in prescription.settings:
-        _layer_settings(plan, prescription)
+        layer_settings(plan, prescription)
         return
     named = prescription.settings.get("initializers")
     if named is None:
@@ -173,18 +173,6 @@ def _accumulation(plan: Plan, prescription: Prescription) -> None:
     _optimizer(plan, prescription)
 
 
-def _layer_settings(plan: Plan, prescription: Prescription) -> None:
-    for path, arguments in prescription.settings["layers"].items():
-        place = plan.place(path, prescription)
-        for argument, value in arguments.items():
-            plan.require(place, argument, prescription)
-            made = value
-            if isinstance(value, Mapping):
-                regularizer = getattr(keras.regularizers, value["class_name"])(**value["config"])
-                made = keras.saving.serialize_keras_object(regularizer)
-            plan.set_layer(path, argument, made, prescription)
-
-
 _KNOBS: dict[str, Callable[[Plan, Prescription], None]] = {
     "initializer": _initializer,
     "activation": _activation,
@@ -193,7 +181,7 @@ _KNOBS: dict[str, Callable[[Plan, Prescription], None]] = {
     "output": _output,
     "optimizer": _optimizer,
     "batch_size": _accumulation,
-    "regularization": _layer_settings,
+    "regularization": layer_settings,
     "normalization": normalization,
     "architecture": architecture,
     "input_scaling": input_scaling,

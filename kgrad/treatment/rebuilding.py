@@ -1,6 +1,7 @@
 """The knobs that add layers, take other classes or connect them in another way, as changes of a plan."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -32,7 +33,10 @@ def normalization(plan: Plan, prescription: Prescription) -> None:
 
 
 def architecture(plan: Plan, prescription: Prescription) -> None:
-    """A connection around each layer, fewer layers, or a gated cell in place of a plain recurrent one."""
+    """A connection around each layer, fewer layers, more units, or a gated cell in place of a plain recurrent one."""
+    if "layers" in prescription.settings:
+        layer_settings(plan, prescription)
+        return
     kind = prescription.settings.get("class_name")
     if prescription.settings.get("remove"):
         _without(plan, prescription)
@@ -47,6 +51,19 @@ def architecture(plan: Plan, prescription: Prescription) -> None:
             plan.classes[path] = str(kind)
         else:
             raise TreatmentError(f"{kind!r} cannot take the place of {path!r} ({type(place.layer).__name__}).")
+
+
+def layer_settings(plan: Plan, prescription: Prescription) -> None:
+    """Arguments of each layer by name; a mapping is a regularizer's configuration."""
+    for path, arguments in prescription.settings["layers"].items():
+        place = plan.place(path, prescription)
+        for argument, value in arguments.items():
+            plan.require(place, argument, prescription)
+            made = value
+            if isinstance(value, Mapping):
+                regularizer = getattr(keras.regularizers, value["class_name"])(**value["config"])
+                made = keras.saving.serialize_keras_object(regularizer)
+            plan.set_layer(path, argument, made, prescription)
 
 
 def _without(plan: Plan, prescription: Prescription) -> None:

@@ -159,7 +159,7 @@ def test_settings_as_a_person_names_them():
     found = settings_of(info, model)
     expected = {
         "optimizer": "Adam", "learning_rate": 0.001, "clipnorm": None, "loss_scaled": True, "initializer": "he_normal",
-        "activation": "tanh", "tag.activation": "mine", "data.noise": 0.1, "depth": 2, "width": 4, "batch_size": 32,
+        "activation": "tanh", "tag.activation": "mine", "data.noise": 0.1, "depth": 2, "width": 8, "batch_size": 32,
         "loss_function": "mean_squared_error(reduction=sum)", "Dense.rate": 0.5,
     }  # fmt: skip
     assert {name: found[name] for name in expected} == expected

@@ -8,7 +8,7 @@ from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Layer, Structure, Variable
 
 
-def structure(layers: int = 3, units: int = 4, activation: str = "relu") -> Structure:
+def structure(layers: int = 3, units: int = 8, activation: str = "relu") -> Structure:
     """A chain of dense layers, each with kernel and bias."""
     names = [f"dense_{i}" for i in range(layers)]
     described = tuple(

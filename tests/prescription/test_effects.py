@@ -37,14 +37,14 @@ def test_sigmoids_pass_a_fourth_each_on_at_most():
 def test_the_initializer_s_effect_is_what_the_weights_do_to_a_signal():
     spread, layers = 0.01, 4
     norms = np.zeros((200, 2 * layers))
-    norms[:, ::2] = spread * 4  # kernels of 4 x 4 with that root mean square
+    norms[:, ::2] = spread * 8  # kernels of 8 x 8 with that root mean square
     effect = prescribe_initializer(deep(layers=layers, activation="linear", weight_norm=norms), SICK).effect
     random, sizes = np.random.default_rng(0), []
     for _ in range(500):
-        signal = random.normal(size=4)
+        signal = random.normal(size=8)
         begin = float(np.sum(signal**2))
         for _ in range(layers - 1):  # the output layer is left alone
-            signal = signal @ random.normal(0, spread, (4, 4))
+            signal = signal @ random.normal(0, spread, (8, 8))
         sizes.append(float(np.sum(signal**2)) / begin)
     assert effect.before == pytest.approx(math.sqrt(np.mean(sizes)), rel=0.3)
     assert effect.after == 1

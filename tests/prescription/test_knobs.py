@@ -50,7 +50,7 @@ def runs_as_pasted(prescription):
     if "set_dtype_policy" in code:
         code += '\nkeras.config.set_dtype_policy("float32")'
     if "residual" in prescription.after:
-        code = code.replace("Dense(4", "Dense(6")
+        code = code.replace("Dense(8", "Dense(6")
     exec("\n".join(line.rstrip(",") for line in code.splitlines()), space)
     return space
 

@@ -20,14 +20,14 @@ SICK = Finding("exploding-gradient", "high", "it explodes.", first_step=100, las
 
 
 def weights(spread, steps=200, layers=8):
-    """Weight norms of a chain of 4-unit layers whose kernels start with this spread."""
+    """Weight norms of a chain of 8-unit layers whose kernels start with this spread."""
     norm = np.zeros((steps, 2 * layers))
-    norm[:, ::2] = spread * 4
+    norm[:, ::2] = spread * 8
     return norm
 
 
 def test_an_initializer_is_judged_by_its_measured_spread():
-    right = gain("relu") / 2
+    right = gain("relu") / 8**0.5
     assert prescribe_initializer(deep(weight_norm=weights(right)), SICK) is None
     offered = prescribe_initializer(deep(weight_norm=weights(0.05 * right)), SICK)
     assert offered.evidence[0].value == pytest.approx(0.05)
@@ -72,7 +72,7 @@ def test_a_bound_lies_where_nine_in_ten_healthy_steps_go_free():
 
 
 def test_without_a_healthy_step_the_bound_follows_from_weights_and_rate():
-    log = deep(weight_norm=weights(0.5), global_norm=np.full(200, 1e5))
+    log = deep(weight_norm=weights(0.25), global_norm=np.full(200, 1e5))
     phases = (kgrad.diagnosis.Phase("exploding", 0, 199),)
     offered = prescribe_clipping(log, SICK, replace(kgrad.diagnose(log), phases=phases))
     assert offered.settings["clipnorm"] == pytest.approx(TARGET_RATIO * 2.0 / 0.01)

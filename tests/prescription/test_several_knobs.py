@@ -23,8 +23,8 @@ def wide(log, units):
 
 
 def test_relu_is_not_prescribed_where_it_is_born_dead():
-    narrow = deep(layers=9, activation="sigmoid")  # eight hidden layers of four units
-    assert born_dead(narrow) == pytest.approx(1 - (1 - 2**-4) ** 8)
+    narrow = deep(layers=9, activation="sigmoid")  # eight hidden layers of eight units
+    assert born_dead(narrow) == pytest.approx(1 - (1 - 2**-8) ** 8)
     assert rectifier(narrow).name == "elu"
     first = named("vanishing-gradient", narrow)[0]
     assert (first.knob, first.settings["activation"]) == ("activation", "elu")

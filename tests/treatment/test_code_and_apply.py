@@ -16,6 +16,7 @@ from kgrad.treatment import apply
 from kgrad.treatment.fitting import fit_arguments, of_model, parts_of
 
 from ..diagnosis.rules.cases import deep
+from ..log.factory import structure
 
 LAYERS = 10
 DETAILS = {
@@ -38,8 +39,9 @@ def model_of(activation):
 
 
 def offered(rule, activation):
-    """What is prescribed for the rule where weights are too small and few updates were planned."""
+    """What is prescribed for the rule where weights are too small and few, and few updates were planned."""
     log = deep(layers=LAYERS, activation=activation, weight_norm=np.full((200, 2 * LAYERS), 0.04))
+    log = replace(log, structure=structure(LAYERS, 4, activation))
     fit = {"epochs": 3, "steps_per_epoch": 20}
     log = replace(log, info={**log.info, "optimizer": SGD, "loss": "mse", "fit": fit})
     finding = Finding(rule, "high", "it is sick.", layers=("dense_1", "dense_2"), details=DETAILS.get(rule, {}))

@@ -83,5 +83,5 @@ def test_a_layer_without_bias_is_judged_by_its_kernels_units():
     log = replace(log, structure=replace(log.structure, variables=tuple(bare)))
     assert outcome("dead-units", log).status == "not applicable"
     log["dead_units"][::10, :] = 0.0
-    log["dead_units"][::10, 6] = 4.0  # all of the four units
+    log["dead_units"][::10, 6] = 8.0  # all of the eight units
     assert outcome("dead-units", log).finding.layers == ("dense_3",)
