@@ -12,6 +12,7 @@ from kgrad.prescription.input_scaling import scaling_of
 from kgrad.prescription.normalization import prescribe_normalization
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.present_optimizer import present_optimizer
+from kgrad.prescription.width import prescribe_wider, widened
 
 # Kingma & Ba 2015 recommend 1e-3; networks of a handful of units need larger steps to get anywhere.
 _ADAM_RATES = (1e-3, 1e-2)
@@ -26,7 +27,7 @@ def sound_changes(log: RunLog, diagnosis: Diagnosis, offered: Sequence[Prescript
 
     Adam at its usual rate and at ten times that, with rectifiers and their initialization where the present ones
     saturate, die or start off scale, with inputs brought to unit scale, and at last with normalization inside. What
-    was prescribed for output, input and penalties stays part of each.
+    was prescribed for output, input and penalties stays part of each, and so do more units for layers of a handful.
 
     Args:
         log: the run.
@@ -37,7 +38,9 @@ def sound_changes(log: RunLog, diagnosis: Diagnosis, offered: Sequence[Prescript
     if not found:
         return ()
     finding = found[0]
-    roots = tuple({each.knob: each for each in reversed(offered) if each.knob in _ROOTS}.values())
+    wider = _one(prescribe_wider(log, finding))
+    log = widened(log, *wider) if wider else log
+    roots = (*wider, *{each.knob: each for each in reversed(offered) if each.knob in _ROOTS}.values())
     start, adam, fast = _start(log, finding), _adam(log, finding, _ADAM_RATES[0]), _adam(log, finding, _ADAM_RATES[1])
     scaling = () if any(each.knob == "input_scaling" for each in roots) else _one(scaling_of(log, finding))
     inside = _one(prescribe_normalization(log, finding))

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.together import joined
 from kgrad.treatment.apply import apply
 from kgrad.treatment.batches import endless
 from kgrad.treatment.errors import TreatmentError
@@ -176,7 +177,7 @@ def _one_seed(
 
 
 def _concluded(tried: Tried) -> Attempt:
-    code = "\n".join(each.code for each in tried.change)
+    code = joined(tried.change, "").code if len(tried.change) > 1 else tried.change[0].code
     common = (words(tried.change), code, tried.change[0].why, tuple(each.finding for each in tried.change))
     known = tried.pairs
     if not known:

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 import kgrad
+from kgrad.diagnosis.finding import Finding
 from kgrad.log.batch import BatchFacts
 from kgrad.log.structure import Layer
+from kgrad.prescription.sound import sound_changes
+from kgrad.prescription.together import joined
 from kgrad.prescription.width import hidden_with_units, is_wider
 from kgrad.treatment import apply
 from kgrad.treatment.fitting import parts_of
@@ -64,6 +67,18 @@ def test_answers_that_are_offered_alone_keep_the_width():
     assert all("Dense(4" in each.code for each in alone)
 
 
+def test_sound_practice_has_the_units_too_in_one_code():
+    log = replace(
+        chain(4), info={**chain(4).info, "optimizer": {"class_name": "SGD", "config": {"learning_rate": 0.1}}}
+    )
+    outcome = kgrad.diagnosis.Outcome("plateau", "found", finding=Finding("plateau", "high", "it stands."))
+    changes = sound_changes(log, replace(kgrad.diagnose(log), outcomes=(outcome,)), ())
+    assert all(is_wider(change[0]) for change in changes)
+    code = joined(changes[0], "").code
+    assert "Dense(4" not in code
+    assert code.count("dense_0") == 1
+
+
 @pytest.mark.parametrize("units", [8, 64])
 def test_wider_layers_stay_as_they_are(units):
     assert wider(chain(units)) is None
@@ -103,8 +118,7 @@ def test_every_output_of_several_is_left_alone():
         Layer("right", "Dense", 2, None, 1, ("trunk",), 5),
     ]
     variables = tuple(
-        replace(variable, layer=layer.name)
-        for layer, variable in zip(layers, structure(3).variables[::2], strict=True)
+        replace(variable, layer=layer.name) for layer, variable in zip(layers, structure(3).variables[::2], strict=True)
     )
     made = replace(structure(3), layers=tuple(layers), variables=variables)
     assert [layer.name for layer in hidden_with_units(made)] == ["trunk"]
