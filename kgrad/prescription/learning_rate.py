@@ -23,6 +23,8 @@ _FIRST_STEP = 3e-2
 # One prescription moves the rate by at most this factor: the ratio is measured on a sick run.
 _LARGEST_FACTOR = 10.0
 _SMALLEST_FACTOR = 1e-3
+# A rate that is nearly the present one is no cure (own choice).
+_WORTHWHILE = 2.0
 # Steps a ratio is measured over: up to the onset of a disease, or from there on.
 _WINDOW = 50
 
@@ -39,6 +41,19 @@ def prescribe_gentler_rate(log: RunLog, finding: Finding) -> Prescription | None
     """A lower rate where steps too large came before the finding: it is they that did the harm."""
     ratio = update_ratio(log, finding.first_step - _WINDOW, finding.first_step)
     return prescribe_lower_rate(log, finding) if ratio is not None and ratio > _TOO_FAST else None
+
+
+def prescribe_rate_of_a_start(log: RunLog, finding: Finding) -> Prescription | None:
+    """A rate with which an adaptive optimizer begins as in healthy trainings, where its first step was far too large.
+
+    Its steps are as large as the rate, whatever the size of the gradient (Kingma & Ba 2015, section 2.1): no bound on
+    gradients makes them smaller.
+    """
+    first = update_ratio(log, 0, 0)
+    optimizer = present_optimizer(log)
+    if optimizer.constant_rate is None or optimizer.name in PLAIN_OPTIMIZERS or first is None or first <= _TOO_FAST:
+        return None
+    return _change(log, finding, first, ADAM_START / first)
 
 
 def prescribe_higher_rate(log: RunLog, finding: Finding) -> Prescription | None:
@@ -179,4 +194,5 @@ def _rate_of_the_start(log: RunLog, present: float) -> float:
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = log["update_norm"][0, kernels] / log["weight_norm"][0, kernels]
     largest = float(np.max(ratios, where=np.isfinite(ratios), initial=0.0))  # weights that begin at zero have no ratio
-    return present * _FIRST_STEP / largest if largest > _FIRST_STEP else 0.0
+    # Where the first step was hardly too large, it is those after it that threw the weights away.
+    return present * _FIRST_STEP / largest if largest > _WORTHWHILE * _FIRST_STEP else 0.0

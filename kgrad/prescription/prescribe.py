@@ -34,6 +34,7 @@ from kgrad.prescription.learning_rate import (
     prescribe_gentler_rate,
     prescribe_higher_rate,
     prescribe_lower_rate,
+    prescribe_rate_of_a_start,
     prescribe_suggested_rate,
 )
 from kgrad.prescription.learning_rate_schedule import prescribe_decay, prescribe_warm_up
@@ -86,12 +87,14 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     ),
     "exploding-gradient": (
         *_GROWING,
+        *_all(prescribe_rate_of_a_start),
         prescribe_clipping,
         *_all(prescribe_lower_rate, prescribe_gated_cell, prescribe_normalization),
         prescribe_global_clipping,
     ),
     "nonfinite-gradient": (
         *_GROWING,
+        *_all(prescribe_rate_of_a_start),
         prescribe_clipping,
         *_all(prescribe_lower_rate),
         prescribe_global_clipping,

@@ -5,16 +5,18 @@ from typing import Any
 
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.run_log import RunLog
+from kgrad.log.structure import Structure
 from kgrad.prescription.code import layers_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
 
-# Srivastava et al. 2014, "Dropout", section A.4: 0.2 for inputs to 0.5 for hidden units.
-_DROPOUT = 0.3
+# Srivastava et al. 2014, "Dropout", section A.4: 0.2 for inputs to 0.5 for hidden units. Here none of the inputs: a
+# regression on ten of them got an R² of 0.69 with 0.3 everywhere, and of 0.92 with 0.3 on the hidden units alone.
+_DROPOUT, _OF_INPUTS = 0.3, 0.0
 
 
 def prescribe_regularization(log: RunLog, finding: Finding) -> Prescription | None:
-    """Penalties brought down to a hundredth of the data's loss, or dropout to 0.3."""
+    """Penalties brought down to a hundredth of the data's loss, or dropout to 0.3, and to none of the inputs."""
     if finding.details.get("kind") == "dropout":
         return _dropout(log, finding)
     factor = float(finding.details.get("factor") or 0.0)
@@ -56,19 +58,32 @@ def _lighter(finding: Finding, factor: float) -> Effect | None:
 
 
 def _dropout(log: RunLog, finding: Finding) -> Prescription:
-    names = [log.structure.layer(name).class_name for name in finding.layers]
-    lines = [f"keras.layers.{kind}({_DROPOUT})  # {name}" for kind, name in zip(names, finding.layers, strict=True)]
+    rates = {name: _OF_INPUTS if _takes_inputs(log.structure, name) else _DROPOUT for name in finding.layers}
+    kinds = {name: log.structure.layer(name).class_name for name in rates}
+    others = {name: rate for name, rate in rates.items() if rate}
+    after = [str(_DROPOUT)] * bool(others) + ["none of the inputs"] * (len(others) < len(rates))
     return Prescription(
         knob="regularization",
         target=finding.layers,
         before=", ".join(f"{log.structure.layer(name).config.get('rate')}" for name in finding.layers),
-        after=str(_DROPOUT),
+        after=", ".join(after),
         why="With most units away in every step, hardly anything is left to learn with.",
-        code="\n".join(lines),
+        code="\n".join(f"keras.layers.{kinds[name]}({rate})  # {name}" for name, rate in rates.items()),
         finding=finding.rule,
         evidence=finding.evidence,
-        settings={"layers": {name: {"rate": _DROPOUT} for name in finding.layers}},
+        settings={"layers": {name: {"rate": rate} for name, rate in rates.items()}},
         effect=_kept(log, finding),
+    )
+
+
+def _takes_inputs(structure: Structure, name: str) -> bool:
+    """Whether no layer with weights lies before it, and the graph is known."""
+    before = {name}
+    for layer in reversed(structure.layers):
+        if layer.name in before:
+            before.update(layer.inbound)
+    return any(each.inbound for each in structure.layers) and not any(
+        layer.parameters for layer in structure.layers if layer.name in before
     )
 
 

@@ -84,7 +84,8 @@ def hides_harm(finding: Finding, diagnosis: Diagnosis) -> bool:
 
 def _fits(one: Prescription, parts: Sequence[Prescription]) -> bool:
     """Whether it can be made beside the others, in code too: one optimizer, one change of each layer."""
-    if one.knob in _ELSEWHERE or one.target == ("fit",) or set(one.settings) <= {"targets"}:
+    of_no_model = one.knob in _ELSEWHERE or one.target in (("fit",), ("weights",))  # trained weights have no code
+    if of_no_model or set(one.settings) <= {"targets"}:
         return False
     for other in parts:
         both_on_layers = one.knob in _ON_LAYERS and other.knob in _ON_LAYERS
