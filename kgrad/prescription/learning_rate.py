@@ -4,7 +4,7 @@ import numpy as np
 
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
-from kgrad.log.run_log import RunLog
+from kgrad.log.run_log import FloatArray, RunLog
 from kgrad.prescription.code import number
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.optimizer import ADAM_START, LARGEST_RATE, PLAIN_OPTIMIZERS
@@ -38,9 +38,11 @@ def prescribe_lower_rate(log: RunLog, finding: Finding) -> Prescription | None:
 
 
 def prescribe_gentler_rate(log: RunLog, finding: Finding) -> Prescription | None:
-    """A lower rate where steps too large came before the finding: it is they that did the harm."""
-    ratio = update_ratio(log, finding.first_step - _WINDOW, finding.first_step)
-    return prescribe_lower_rate(log, finding) if ratio is not None and ratio > _TOO_FAST else None
+    """A lower rate where a step too large came before the finding, of the median kernel: it did the harm."""
+    ratios = _ratios(log, finding.first_step - _WINDOW, finding.first_step)
+    known = ratios[np.isfinite(ratios).any(axis=1)]
+    is_thrown = len(known) > 0 and float(np.nanmedian(known, axis=1).max()) > _TOO_FAST
+    return prescribe_lower_rate(log, finding) if is_thrown else None
 
 
 def prescribe_rate_of_a_start(log: RunLog, finding: Finding) -> Prescription | None:
@@ -70,14 +72,20 @@ def update_ratio(log: RunLog, first_step: int, last_step: int) -> float | None:
     Returns:
         The ratio, `None` where the run does not tell.
     """
+    ratios = _ratios(log, first_step, last_step)
+    known = ratios[np.isfinite(ratios)]
+    return float(np.median(known)) if len(known) else None
+
+
+def _ratios(log: RunLog, first_step: int, last_step: int) -> FloatArray:
+    """The ratios of the kernels in these steps, NaN where they are not known; shape `(0, 0)` where none is."""
     kernels = signals.kernels(log)
     if "update_norm" not in log or "weight_norm" not in log or not kernels:
-        return None
+        return np.empty((0, 0))
     window = (log.steps >= first_step) & (log.steps <= last_step)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = log["update_norm"][window][:, kernels] / log["weight_norm"][window][:, kernels]
-    ratios = ratios[np.isfinite(ratios)]
-    return float(np.median(ratios)) if len(ratios) else None
+    return np.where(np.isfinite(ratios), ratios, np.nan)
 
 
 def steepest_rate(log: RunLog, last_step: int) -> tuple[float, float] | None:

@@ -1,0 +1,88 @@
+"""Runs that their own first steps threw away, and what takes too much away: answers that go to the root of it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import kgrad
+from kgrad.diagnosis.finding import Finding
+from kgrad.log.structure import Layer
+from kgrad.prescription import prescribe
+
+from ..diagnosis.rules.cases import deep
+from ..diagnosis.rules.test_learning_rate_too_high import thrown
+from .test_knobs import named, runs_as_pasted
+
+
+def grown(optimizer, rate=0.5, first=1.0):
+    """A run of which the first steps changed the kernels by this share of their size."""
+    log = deep(layers=4)
+    updates = np.full_like(log["weight_norm"], 2.0 * first)
+    info = {**log.info, "optimizer": {"class_name": optimizer, "config": {"learning_rate": rate}}}
+    return replace(log, info=info, columns={**log.columns, "update_norm": updates})
+
+
+@pytest.mark.parametrize("rule", ["exploding-gradient", "nonfinite-gradient"])
+def test_what_exploded_by_the_steps_of_adam_begins_at_the_rate_of_healthy_starts(rule):
+    first = named(rule, grown("Adam"))[0]
+    assert first.knob == "learning_rate"
+    assert first.settings["learning_rate"] == pytest.approx(0.5 * 0.01)
+    runs_as_pasted(first)
+
+
+@pytest.mark.parametrize(("optimizer", "first"), [("SGD", 1.0), ("Adam", 0.05)])
+def test_descent_and_small_first_steps_are_bounded_first(optimizer, first):
+    assert named("exploding-gradient", grown(optimizer, first=first))[0].knob != "learning_rate"
+
+
+def test_a_rate_that_the_first_step_hardly_blames_comes_down_by_what_the_later_ones_ask():
+    log = thrown(ratio=50.0)
+    log.columns["update_norm"][0] = 2.0 * 0.031  # of the weights' size 2: a little over the 3 % that are sound
+    found = kgrad.examine(log)
+    (finding,) = [each for each in found.diagnosis.findings if each.rule == "learning-rate-too-high"]
+    rate = next(each for each in found.prescriptions if each.knob == "learning_rate")
+    assert rate.settings["learning_rate"] == pytest.approx(finding.details["suggested"], rel=0.05)
+
+
+@pytest.mark.parametrize(("first", "knob"), [(0.5, "learning_rate"), (0.02, "activation")])
+def test_one_step_too_large_is_enough_to_kill_units(first, knob):
+    log = deep(layers=4)
+    log.columns["update_norm"][:] = 0.01
+    log.columns["update_norm"][3] = 2.0 * first
+    finding = Finding("dead-units", "high", "they are dead.", layers=("dense_1",), first_step=20, last_step=199)
+    outcome = kgrad.diagnosis.Outcome("dead-units", "found", finding=finding)
+    assert prescribe(log, replace(kgrad.diagnose(log), outcomes=(outcome,)))[0].knob == knob
+
+
+def test_dropout_takes_no_inputs_and_leaves_units_enough():
+    log = deep(layers=3)
+    first, *others = log.structure.layers
+    layers = (
+        Layer("of_inputs", "Dropout", 0, config={"rate": 0.8}),
+        replace(first, inbound=("of_inputs",)),
+        Layer("of_units", "Dropout", 1, inbound=(first.name,), config={"rate": 0.8}),
+        replace(others[0], inbound=("of_units",)),
+        *others[1:],
+    )
+    log = replace(log, structure=replace(log.structure, layers=layers))
+    (offered,) = named("over-regularised", log, kind="dropout", layers=("of_inputs", "of_units"))
+    assert offered.settings["layers"] == {"of_inputs": {"rate": 0.0}, "of_units": {"rate": 0.3}}
+    assert offered.after == "0.3, none of the inputs"
+    runs_as_pasted(offered)
+
+
+def test_a_push_of_trained_weights_is_part_of_no_joint_answer():
+    log = deep(layers=3)
+    layers = (*log.structure.layers[:2], Layer("drop", "Dropout", 2, inbound=("dense_1",), config={"rate": 0.9}))
+    log = replace(log, structure=replace(log.structure, layers=(*layers, log.structure.layers[2])))
+    adam = {"class_name": "Adam", "config": {"learning_rate": 0.001}}
+    log = replace(log, info={**log.info, "optimizer": adam})
+    findings = (
+        Finding("over-regularised", "high", "too much.", layers=("drop",), details={"kind": "dropout"}),
+        Finding("saddle-point", "high", "a saddle."),
+    )
+    outcomes = tuple(kgrad.diagnosis.Outcome(each.rule, "found", finding=each) for each in findings)
+    offered = prescribe(log, replace(kgrad.diagnose(log), outcomes=outcomes))
+    assert any("perturbation" in each.settings for each in offered)
+    assert "perturbation" not in str(offered[0].settings)
