@@ -7,7 +7,7 @@ from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import FloatArray, RunLog
 from kgrad.prescription.code import number
 from kgrad.prescription.effect import Effect
-from kgrad.prescription.optimizer import ADAM_START, LARGEST_RATE, PLAIN_OPTIMIZERS
+from kgrad.prescription.optimizer import ADAM_RATE, ADAM_START, LARGEST_RATE, PLAIN_OPTIMIZERS
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.present_optimizer import present_optimizer
 from kgrad.prescription.recompiled import recompiled
@@ -41,21 +41,25 @@ def prescribe_gentler_rate(log: RunLog, finding: Finding) -> Prescription | None
     """A lower rate where a step too large came before the finding, of the median kernel: it did the harm."""
     ratios = _ratios(log, finding.first_step - _WINDOW, finding.first_step)
     known = ratios[np.isfinite(ratios).any(axis=1)]
-    is_thrown = len(known) > 0 and float(np.nanmedian(known, axis=1).max()) > _TOO_FAST
-    return prescribe_lower_rate(log, finding) if is_thrown else None
+    largest = float(np.nanmedian(known, axis=1).max()) if len(known) else 0.0
+    if largest <= _TOO_FAST:
+        return None
+    usual = float(np.nanmedian(known))
+    ratio = usual if usual >= _WORTHWHILE * TARGET_RATIO else largest  # one step alone may have been too large
+    return _change(log, finding, ratio, max(TARGET_RATIO / ratio, _SMALLEST_FACTOR))
 
 
 def prescribe_rate_of_a_start(log: RunLog, finding: Finding) -> Prescription | None:
     """A rate with which an adaptive optimizer begins as in healthy trainings, where its first step was far too large.
 
-    Its steps are as large as the rate, whatever the size of the gradient (Kingma & Ba 2015, section 2.1): no bound on
-    gradients makes them smaller.
+    Steps of Adam are as large as the rate, whatever the size of the gradient (Kingma & Ba 2015, section 2.1): no bound
+    on gradients makes them smaller. Not under its usual rate: what that moves far are weights too small.
     """
-    first = update_ratio(log, 0, 0)
-    optimizer = present_optimizer(log)
-    if optimizer.constant_rate is None or optimizer.name in PLAIN_OPTIMIZERS or first is None or first <= _TOO_FAST:
+    first, rate = update_ratio(log, 0, 0), present_optimizer(log).constant_rate
+    if not rate or present_optimizer(log).name in PLAIN_OPTIMIZERS or first is None or first <= _TOO_FAST:
         return None
-    return _change(log, finding, first, ADAM_START / first)
+    factor = max(ADAM_START / first, ADAM_RATE / rate)
+    return _change(log, finding, first, factor) if _WORTHWHILE * factor <= 1 else None
 
 
 def prescribe_higher_rate(log: RunLog, finding: Finding) -> Prescription | None:

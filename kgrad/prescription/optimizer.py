@@ -12,7 +12,7 @@ from kgrad.prescription.present_optimizer import present_optimizer
 
 # Keras' default, and the change of the median kernel by a sound first step under Adam: in half of 123 healthy trainings
 # it lies between 0.6 % and 2.3 % (`benchmarks/healthy_trainings.py` on both corpora).
-_ADAM_RATE, ADAM_START = 1e-3, 1e-2
+ADAM_RATE, ADAM_START = 1e-3, 1e-2
 # As large as a rate of Adam's gets here: ten times the default.
 LARGEST_RATE = 1e-2
 _PUSH = 0.01
@@ -43,7 +43,7 @@ def prescribe_optimizer(log: RunLog, finding: Finding) -> Prescription | None:
         target=("optimizer",),
         before=optimizer_code(log.info).removeprefix("keras.optimizers."),
         after=optimizer_code(info).removeprefix("keras.optimizers."),
-        why=_CROSSES + (_MOVES.format(number(rate)) if rate > _ADAM_RATE else ""),
+        why=_CROSSES + (_MOVES.format(number(rate)) if rate > ADAM_RATE else ""),
         code=compiled_code(optimizer_code(info)),
         finding=finding.rule,
         evidence=finding.evidence[:2],
@@ -59,7 +59,7 @@ def adam_rate(log: RunLog) -> float:
     of a narrow layer than of the small ones of a wide one.
     """
     wanted = ADAM_START * (usual_weight(log) or 0.0)
-    return float(number(min(max(wanted, _ADAM_RATE), LARGEST_RATE)))
+    return float(number(min(max(wanted, ADAM_RATE), LARGEST_RATE)))
 
 
 def usual_weight(log: RunLog) -> float | None:

@@ -61,32 +61,30 @@ def _dropout(log: RunLog, finding: Finding) -> Prescription:
     rates = {name: _OF_INPUTS if _takes_inputs(log.structure, name) else _DROPOUT for name in finding.layers}
     kinds = {name: log.structure.layer(name).class_name for name in rates}
     others = {name: rate for name, rate in rates.items() if rate}
-    after = [str(_DROPOUT)] * bool(others) + ["none of the inputs"] * (len(others) < len(rates))
+    after = [str(_DROPOUT)] * bool(others) + ["no dropout of the inputs"] * (len(others) < len(rates))
     return Prescription(
         knob="regularization",
         target=finding.layers,
         before=", ".join(f"{log.structure.layer(name).config.get('rate')}" for name in finding.layers),
-        after=", ".join(after),
+        after="; ".join(after),
         why="With most units away in every step, hardly anything is left to learn with.",
         code="\n".join(f"keras.layers.{kinds[name]}({rate})  # {name}" for name, rate in rates.items()),
         finding=finding.rule,
         evidence=finding.evidence,
         settings={"layers": {name: {"rate": rate} for name, rate in rates.items()}},
-        effect=_kept(log, finding),
+        effect=_kept(log, rates),
     )
 
 
 def _takes_inputs(structure: Structure, name: str) -> bool:
-    """Whether no layer with weights lies before it, and the graph is known."""
-    before = {name}
-    for layer in reversed(structure.layers):
-        if layer.name in before:
-            before.update(layer.inbound)
-    return any(each.inbound for each in structure.layers) and not any(
-        layer.parameters for layer in structure.layers if layer.name in before
-    )
+    """Whether the graph is known and no layer with trained weights comes before it."""
+    names = [layer.name for layer in structure.layers]
+    trained = {variable.layer for variable in structure.variables}
+    return structure.kind in ("sequential", "functional") and not trained & set(names[: names.index(name)])
 
 
-def _kept(log: RunLog, finding: Finding) -> Effect:
-    largest = max(float(log.structure.layer(name).config.get("rate") or 0.0) for name in finding.layers)
-    return Effect("units kept in a step", 1 - largest, 1 - _DROPOUT, "share", "Srivastava et al. 2014")
+def _kept(log: RunLog, rates: Mapping[str, float]) -> Effect:
+    """Of the layer that drops most."""
+    present = {name: float(log.structure.layer(name).config.get("rate") or 0.0) for name in rates}
+    worst = max(present, key=lambda name: present[name])
+    return Effect("units kept in a step", 1 - present[worst], 1 - rates[worst], "share", "Srivastava et al. 2014")

@@ -38,9 +38,10 @@ def sound_changes(log: RunLog, diagnosis: Diagnosis, offered: Sequence[Prescript
     if not found:
         return ()
     finding = found[0]
+    roots = tuple({each.knob: each for each in reversed(offered) if each.knob in _ROOTS}.values())
     wider = _one(prescribe_wider(log, finding))
-    log = widened(log, *wider) if wider else log
-    roots = (*wider, *{each.knob: each for each in reversed(offered) if each.knob in _ROOTS}.values())
+    if wider and not any(set(each.target) & set(wider[0].target) for each in roots):
+        log, roots = widened(log, *wider), (*wider, *roots)
     start, adam, fast = _start(log, finding), _adam(log, finding, _ADAM_RATES[0]), _adam(log, finding, _ADAM_RATES[1])
     scaling = () if any(each.knob == "input_scaling" for each in roots) else _one(scaling_of(log, finding))
     inside = _one(prescribe_normalization(log, finding))

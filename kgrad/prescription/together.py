@@ -47,7 +47,7 @@ def together(
     if parts and parts[0].finding == offered[0].finding:
         answered = {part.finding for part in parts}
         for each in further:
-            if each.finding in answered and not any(_both_compile(each, part) for part in parts):
+            if each.finding in answered and not any(_excludes(part, each) for part in parts):
                 parts.append(each)
                 why.append(each.why)
     return joined(parts, " ".join(why)) if len(parts) > 1 else None
@@ -101,10 +101,18 @@ def _both_compile(one: Prescription, other: Prescription) -> bool:
     return "optimizer = " in one.code and "optimizer = " in other.code
 
 
+def _excludes(part: Prescription, further: Prescription) -> bool:
+    """Whether what is needed besides cannot be made beside this part: another optimizer, or layers it counts on."""
+    counts_on_layers = part.knob == "architecture" and {"residual", "remove"} & part.settings.keys()
+    return _both_compile(part, further) or bool(is_wider(further) and counts_on_layers)
+
+
 def _code(parts: Sequence[Prescription]) -> str:
     of_model = [part for part in parts if part.target != ("fit",)]
     others = [part for part in of_model if not is_wider(part)]
-    printed = {name for part in others if _LAYER in part.code for name in part.target}
+    # A normalization's code shows the first of its layers as a pattern for all.
+    printing = [part for part in others if _LAYER in part.code and part.knob != "normalization"]
+    printed = {name for part in printing for name in part.target}
     codes = [code_without(part, printed) if is_wider(part) else part.code for part in of_model]
     lines = [line for code in codes for line in code.splitlines()]
     compiled = [line for line in lines if line.startswith(_COMPILE)]

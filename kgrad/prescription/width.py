@@ -1,5 +1,6 @@
 """The width knob: more units in hidden layers that have only a handful."""
 
+import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -16,10 +17,11 @@ _USUAL = 16
 # A layer that is nearly as wide is left as it is (as of a rate: own choice).
 _WORTHWHILE = 2.0
 _WITH_UNITS = ("Dense", "SimpleRNN", "LSTM", "GRU")
-# Layers that take any number of units and need no change beside them.
+# Layers that say how many numbers they hand on, whatever they are given; the last of them is the output.
+_SETS_WIDTH = re.compile(r"Dense|SimpleRNN|LSTM|GRU|(Separable)?Conv[123]D")
+# Others that take any number and need no change beside them.
 _INDIFFERENT = re.compile(
-    r"InputLayer|Dense|SimpleRNN|LSTM|GRU|Embedding|Concatenate|Masking|Bidirectional|TimeDistributed"
-    r"|(Separable)?Conv[123]D|(Global)?(Max|Average)Pooling[123]D|ZeroPadding[123]D|Flatten|Normalization|Rescaling"
+    r"InputLayer|Embedding|Masking|(Global)?(Max|Average)Pooling[123]D|ZeroPadding[123]D|Flatten|Normalization|Rescaling"
     r"|(Batch|Layer)Normalization|(Spatial|Alpha|Gaussian)?Dropout([123]D)?|GaussianNoise"
     r"|Activation|Softmax|ReLU|LeakyReLU|PReLU|ELU"
 )
@@ -31,23 +33,24 @@ def prescribe_wider(log: RunLog, finding: Finding) -> Prescription | None:
     A layer of a handful of units hands on no more numbers than that, and what it loses no later layer has. Such
     networks also get stuck where slightly wider ones do not (Safran & Shamir 2018, "Spurious Local Minima are Common in
     Two-Layer ReLU Neural Networks", section 5), and each ReLU layer of `w` units is dead for an input with a chance of
-    `2^-w` (Lu et al. 2020, "Dying ReLU and Initialization", section 3). Not where the width of a layer is bound to
-    that of others, nor where inputs are to be given back: there a narrow layer is what is wanted.
+    `2^-w` (Lu et al. 2020, "Dying ReLU and Initialization", section 3). Only in chains, where no width is bound to
+    another, and not where inputs may be given back: there a narrow layer is what is wanted.
     """
-    if not _is_free(log.structure) or _gives_back(log):
+    if not _is_free(log.structure) or _may_give_back(log):
         return None
     narrow = [layer for layer in hidden_with_units(log.structure) if _WORTHWHILE * (layer.units or _USUAL) < _USUAL]
     if not narrow:
         return None
-    fewest = min(layer.units or _USUAL for layer in narrow)
-    names = [layer.name for layer in narrow]
+    widths = sorted({layer.units or _USUAL for layer in narrow})
+    fewest, names = widths[0], [layer.name for layer in narrow]
+    units = " to ".join(dict.fromkeys(map(str, (fewest, widths[-1])))) + f" unit{'s' * (widths[-1] > 1)}"
     return Prescription(
         knob="architecture",
         target=tuple(names),
-        before=f"{fewest} units" if len(names) == 1 else f"hidden layers of {fewest} units",
+        before=units if len(names) == 1 else f"hidden layers of {units}",
         after=f"{_USUAL} units in {comment_of(names)}",
-        why=f"{comment_of(names)} {'has' if len(names) == 1 else 'have'} {fewest} units; in three of four healthy "
-        f"networks no hidden layer has fewer than {_USUAL}, and wider ones get stuck less often.",
+        why=f"{comment_of(names)} {'has' if len(names) == 1 else 'have'} {units}; in three of four healthy networks "
+        f"no hidden layer has fewer than {_USUAL}, and wider ones get stuck less often (Safran & Shamir 2018).",
         code="\n".join(f"{layer_code(layer, units=str(_USUAL))}{_for(layer.name)}" for layer in narrow),
         finding=finding.rule,
         evidence=(Evidence("units of the narrowest hidden layer", float(fewest), "units", float(_USUAL)),),
@@ -56,17 +59,16 @@ def prescribe_wider(log: RunLog, finding: Finding) -> Prescription | None:
 
 
 def hidden_with_units(structure: Structure) -> list[Layer]:
-    """The dense and recurrent layers that feed another layer with weights, those inside of others left out."""
-    weighted = {layer.name for layer in structure.weighted_layers}
-    feeding: set[str] = set()
-    for layer in reversed(structure.layers):  # from the output on
-        if layer.name in weighted | feeding:
-            feeding.update(layer.inbound)
-    return [
-        layer
-        for layer in structure.weighted_layers
-        if layer.name in feeding and layer.class_name in _WITH_UNITS and "/" not in layer.name
-    ]
+    """The dense and recurrent layers before the last layer of a chain that sets a width; none where it is no chain.
+
+    In a chain each layer reads the one before it and nothing else, so that no width hangs on that of another.
+    """
+    layers = structure.layers
+    is_chain = structure.kind in ("sequential", "functional") and all(
+        layer.inbound == (() if not place else (layers[place - 1].name,)) for place, layer in enumerate(layers)
+    )
+    setting = [layer for layer in layers if _SETS_WIDTH.fullmatch(layer.class_name)]
+    return [layer for layer in setting[:-1] if layer.class_name in _WITH_UNITS] if is_chain else []
 
 
 def is_wider(prescription: Prescription) -> bool:
@@ -97,18 +99,23 @@ def _for(name: str) -> str:
 
 
 def _is_free(structure: Structure) -> bool:
-    """Whether the graph is known and each layer takes whatever width the one before it has."""
-    return structure.kind in ("sequential", "functional") and all(
-        _INDIFFERENT.fullmatch(layer.class_name) and (layer.trainable or not layer.parameters)
+    """Whether every layer takes whatever width the one before it has, and none has weights that are kept."""
+    return all(
+        (_SETS_WIDTH.fullmatch(layer.class_name) or _INDIFFERENT.fullmatch(layer.class_name))
+        and (layer.trainable or not layer.parameters)
+        and not layer.config.get("return_state")
+        and "/" not in layer.name
         for layer in structure.layers
     )
 
 
-def _gives_back(log: RunLog) -> bool:
-    """Whether targets have the shape of the inputs, as in an autoencoder."""
+def _may_give_back(log: RunLog) -> bool:
+    """Whether targets are as large as the inputs, as in an autoencoder, or nobody saw either."""
     data = log.data
-    if data is None or len(data.inputs) != 1 or len(data.targets) != 1:
-        return False
-    given, wanted = data.inputs[0], data.targets[0]
-    is_classes = wanted.one_hot or wanted.row_sums_one
-    return given.features > 1 and given.shape == wanted.shape and not is_classes
+    if data is None or not data.inputs or not data.targets:
+        return True
+    given = data.inputs[0]
+    classes = [each.one_hot or each.row_sums_one for each in data.targets]
+    alike = [math.prod(each.shape) == math.prod(given.shape) > 1 for each in data.targets]
+    same_kind = given.one_hot or given.row_sums_one
+    return any(is_alike and (same_kind or not of_classes) for is_alike, of_classes in zip(alike, classes, strict=True))

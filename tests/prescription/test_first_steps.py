@@ -31,9 +31,13 @@ def test_what_exploded_by_the_steps_of_adam_begins_at_the_rate_of_healthy_starts
     runs_as_pasted(first)
 
 
-@pytest.mark.parametrize(("optimizer", "first"), [("SGD", 1.0), ("Adam", 0.05)])
-def test_descent_and_small_first_steps_are_bounded_first(optimizer, first):
-    assert named("exploding-gradient", grown(optimizer, first=first))[0].knob != "learning_rate"
+@pytest.mark.parametrize(("optimizer", "rate", "first"), [("SGD", 0.5, 1.0), ("Adam", 0.5, 0.05), ("Adam", 1e-3, 9.0)])
+def test_descent_and_small_first_steps_and_usual_rates_are_bounded_first(optimizer, rate, first):
+    assert named("exploding-gradient", grown(optimizer, rate, first))[0].knob != "learning_rate"
+
+
+def test_a_rate_of_a_start_is_no_lower_than_the_usual_one():
+    assert named("exploding-gradient", grown("Adam", 0.5, 100.0))[0].settings["learning_rate"] == 0.001
 
 
 def test_a_rate_that_the_first_step_hardly_blames_comes_down_by_what_the_later_ones_ask():
@@ -52,7 +56,10 @@ def test_one_step_too_large_is_enough_to_kill_units(first, knob):
     log.columns["update_norm"][3] = 2.0 * first
     finding = Finding("dead-units", "high", "they are dead.", layers=("dense_1",), first_step=20, last_step=199)
     outcome = kgrad.diagnosis.Outcome("dead-units", "found", finding=finding)
-    assert prescribe(log, replace(kgrad.diagnose(log), outcomes=(outcome,)))[0].knob == knob
+    offered = prescribe(log, replace(kgrad.diagnose(log), outcomes=(outcome,)))[0]
+    assert offered.knob == knob
+    if knob == "learning_rate":
+        assert offered.settings["learning_rate"] < 0.01 / 2
 
 
 def test_dropout_takes_no_inputs_and_leaves_units_enough():
@@ -68,7 +75,7 @@ def test_dropout_takes_no_inputs_and_leaves_units_enough():
     log = replace(log, structure=replace(log.structure, layers=layers))
     (offered,) = named("over-regularised", log, kind="dropout", layers=("of_inputs", "of_units"))
     assert offered.settings["layers"] == {"of_inputs": {"rate": 0.0}, "of_units": {"rate": 0.3}}
-    assert offered.after == "0.3, none of the inputs"
+    assert offered.after == "0.3; no dropout of the inputs"
     runs_as_pasted(offered)
 
 

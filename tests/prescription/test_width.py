@@ -10,9 +10,11 @@ import kgrad
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.batch import BatchFacts
 from kgrad.log.structure import Layer
+from kgrad.prescription.architecture import prescribe_residual
+from kgrad.prescription.regularization import prescribe_regularization
 from kgrad.prescription.sound import sound_changes
-from kgrad.prescription.together import joined
-from kgrad.prescription.width import hidden_with_units, is_wider
+from kgrad.prescription.together import joined, together
+from kgrad.prescription.width import hidden_with_units, is_wider, prescribe_wider
 from kgrad.treatment import apply
 from kgrad.treatment.fitting import parts_of
 
@@ -20,10 +22,19 @@ from ..diagnosis.rules.cases import deep
 from ..log.factory import structure
 from .test_knobs import named, runs_as_pasted
 
+ROWS = np.random.default_rng(0).normal(size=(64, 6))
+CLASSES = np.eye(3)[np.arange(64) % 3]
+
+
+def seen(log, inputs, *targets):
+    """The run with these data."""
+    facts = BatchFacts.of("given", {"": inputs}, {str(place): each for place, each in enumerate(targets)})
+    return replace(log, info={**log.info, "batch": facts.to_dict()})
+
 
 def chain(units, layers=4, activation="sigmoid"):
     log = deep(layers=layers, activation=activation)
-    return replace(log, structure=structure(layers, units, activation))
+    return seen(replace(log, structure=structure(layers, units, activation)), ROWS, CLASSES)
 
 
 def wider(log, rule="vanishing-gradient", **details):
@@ -84,44 +95,89 @@ def test_wider_layers_stay_as_they_are(units):
     assert wider(chain(units)) is None
 
 
-def autoencoder(log):
-    values = np.random.default_rng(0).normal(size=(64, 6))
-    return replace(log, info={**log.info, "batch": BatchFacts.of("given", {"": values}, {"": values}).to_dict()})
+def with_first(log, **changes):
+    first, *others = log.structure.layers
+    return with_layers(log, replace(first, **changes), *others)
 
 
 @pytest.mark.parametrize(
     "bound",
     [
-        lambda log: with_layers(log, *log.structure.layers, Layer("sum", "Add", 9, None, 4, ("dense_0", "dense_2"))),
+        lambda log: with_layers(log, *log.structure.layers, Layer("sum", "Add", 9, None, 4, ("dense_3", "dense_2"))),
         lambda log: with_layers(log, *log.structure.layers, Layer("own", "MyLayer", 9, None, 4, ("dense_3",))),
+        lambda log: with_layers(log, *log.structure.layers, Layer("beside", "Dense", 9, None, 4, ("dense_1",))),
+        lambda log: with_layers(log, *log.structure.layers, Layer("behind_an_operation", "Dense", 9, None, 4)),
         lambda log: with_layers(log, *(replace(each, trainable=False) for each in log.structure.layers)),
         lambda log: with_layers(log, *log.structure.layers, kind="subclassed"),
-        autoencoder,
+        lambda log: with_first(log, class_name="LSTM", config={"return_state": True}),
+        lambda log: seen(log, ROWS, ROWS),
+        lambda log: seen(log, CLASSES, CLASSES),
+        lambda log: seen(log, ROWS.reshape(64, 2, 3), ROWS),
+        lambda log: seen(log, ROWS, CLASSES, ROWS),
+        lambda log: replace(log, info={**log.info, "batch": None}),
     ],
-    ids=["joined", "unknown", "frozen", "subclassed", "autoencoder"],
+    ids=[
+        *(
+            "joined",
+            "unknown",
+            "branch",
+            "operation",
+            "frozen",
+            "subclassed",
+            "state",
+            "autoencoder",
+            "autoencoder of classes",
+        ),
+        *("autoencoder of images", "autoencoder and classes", "no data seen"),
+    ],
 )
 def test_no_width_is_changed_that_something_else_hangs_on(bound):
+    assert wider(chain(4)) is not None
     assert wider(bound(chain(4))) is None
 
 
 def test_classes_as_many_as_features_make_no_autoencoder():
-    values, classes = np.random.default_rng(0).normal(size=(64, 3)), np.eye(3)[np.arange(64) % 3]
+    assert wider(seen(chain(4), ROWS[:, :3], CLASSES)) is not None
+
+
+@pytest.mark.parametrize("kind", [("BatchNormalization", None), ("PReLU", "prelu"), ("Activation", "softmax")])
+def test_the_output_is_the_last_layer_that_sets_a_width_whatever_follows_it(kind):
     log = chain(4)
-    facts = BatchFacts.of("given", {"": values}, {"": classes}).to_dict()
-    assert wider(replace(log, info={**log.info, "batch": facts})) is not None
+    behind = Layer("behind", kind[0], 4, kind[1], 4, ("dense_3",), 8)
+    alpha = replace(log.structure.variables[0], layer="behind", role="alpha")
+    made = replace(log.structure, layers=(*log.structure.layers, behind), variables=(*log.structure.variables, alpha))
+    assert [layer.name for layer in hidden_with_units(made)] == ["dense_0", "dense_1", "dense_2"]
 
 
-def test_every_output_of_several_is_left_alone():
-    layers = [
-        Layer("trunk", "Dense", 0, "relu", 4, (), 20),
-        Layer("left", "Dense", 1, "softmax", 3, ("trunk",), 15),
-        Layer("right", "Dense", 2, None, 1, ("trunk",), 5),
-    ]
-    variables = tuple(
-        replace(variable, layer=layer.name) for layer, variable in zip(layers, structure(3).variables[::2], strict=True)
+def test_layers_of_several_widths_are_said_so():
+    log = chain(4)
+    first, second, *others = log.structure.layers
+    part = wider(with_layers(log, replace(first, units=1), replace(second, units=30), *others))
+    assert part.before == "hidden layers of 1 to 4 units"
+    assert set(part.settings["layers"]) == {"dense_0", "dense_2"}
+
+
+def test_layers_that_another_answer_counts_on_stay_as_they_are():
+    log = replace(chain(4), structure=structure(12, 4, "tanh"))
+    log = replace(log, columns=deep(layers=12).columns)
+    finding = Finding("vanishing-gradient", "high", "it vanishes.")
+    residual = prescribe_residual(log, finding)
+    outcome = kgrad.diagnosis.Outcome("vanishing-gradient", "found", finding=finding)
+    diagnosis = replace(kgrad.diagnose(log), outcomes=(outcome,))
+    assert together([residual], diagnosis, [prescribe_wider(log, finding)]) is None
+
+
+def test_penalties_of_narrow_layers_keep_their_width_in_sound_practice():
+    log = chain(4)
+    penalty = {"kernel_regularizer": {"class_name": "L2", "config": {"l2": 10.0}}}
+    log = with_layers(log, *(replace(layer, config=penalty) for layer in log.structure.layers))
+    finding = Finding(
+        "over-regularised", "high", "too much.", layers=("dense_0",), details={"kind": "penalty", "factor": 0.01}
     )
-    made = replace(structure(3), layers=tuple(layers), variables=variables)
-    assert [layer.name for layer in hidden_with_units(made)] == ["trunk"]
+    outcome = kgrad.diagnosis.Outcome("over-regularised", "found", finding=finding)
+    diagnosis = replace(kgrad.diagnose(log), outcomes=(outcome,))
+    lighter = prescribe_regularization(log, finding)
+    assert not any(is_wider(part) for change in sound_changes(log, diagnosis, [lighter]) for part in change)
 
 
 def test_a_narrow_recurrent_training_is_widened_as_its_code_says(tmp_path):

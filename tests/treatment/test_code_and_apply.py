@@ -10,6 +10,7 @@ from keras import layers
 
 import kgrad
 from kgrad.diagnosis.finding import Finding
+from kgrad.log.batch import BatchFacts
 from kgrad.prescription import prescribe
 from kgrad.prescription.prescribe import KNOBS
 from kgrad.treatment import apply
@@ -42,8 +43,10 @@ def offered(rule, activation):
     """What is prescribed for the rule where weights are too small and few, and few updates were planned."""
     log = deep(layers=LAYERS, activation=activation, weight_norm=np.full((200, 2 * LAYERS), 0.04))
     log = replace(log, structure=structure(LAYERS, 4, activation))
+    rows = np.random.default_rng(0).normal(size=(64, 4))
+    facts = BatchFacts.of("given", {"": rows}, {"": rows[:, :1]}).to_dict()
     fit = {"epochs": 3, "steps_per_epoch": 20}
-    log = replace(log, info={**log.info, "optimizer": SGD, "loss": "mse", "fit": fit})
+    log = replace(log, info={**log.info, "optimizer": SGD, "loss": "mse", "fit": fit, "batch": facts})
     finding = Finding(rule, "high", "it is sick.", layers=("dense_1", "dense_2"), details=DETAILS.get(rule, {}))
     outcome = kgrad.diagnosis.Outcome(rule, "found", finding=finding)
     return prescribe(log, replace(kgrad.diagnose(log), outcomes=(outcome,)))
