@@ -11,8 +11,8 @@ from kgrad.log.structure import Layer, Structure
 from kgrad.prescription.code import comment_of, layer_code
 from kgrad.prescription.prescription import Prescription
 
-# So many units or more has the narrowest dense or recurrent hidden layer of five in six healthy trainings, and 8 or more
-# that of nine in ten (224 of both corpora; `benchmarks/healthy_trainings.py`).
+# Five in six healthy trainings have so many units or more in their narrowest dense or recurrent hidden layer, nine in ten
+# have 8 (224 of both corpora; `benchmarks/healthy_trainings.py`).
 _USUAL = 16
 # A layer that is nearly as wide is left as it is (as of a rate: own choice).
 _WORTHWHILE = 2.0
@@ -49,8 +49,8 @@ def prescribe_wider(log: RunLog, finding: Finding) -> Prescription | None:
         target=tuple(names),
         before=units if len(names) == 1 else f"hidden layers of {units}",
         after=f"{_USUAL} units in {comment_of(names)}",
-        why=f"{comment_of(names)} {'has' if len(names) == 1 else 'have'} {units}; in five of six small healthy "
-        f"networks no hidden layer has fewer than {_USUAL}, and wider ones get stuck less often (Safran & Shamir 2018).",
+        why=f"{comment_of(names)} {'has' if len(names) == 1 else 'have'} {units}; in five of six small "
+        f"healthy networks none has fewer than {_USUAL}, and wider ones get stuck less often (Safran & Shamir 2018).",
         code="\n".join(f"{layer_code(layer, units=str(_USUAL))}{_for(layer.name)}" for layer in narrow),
         finding=finding.rule,
         evidence=(Evidence("units of the narrowest hidden layer", float(fewest), "units", float(_USUAL)),),
