@@ -11,8 +11,8 @@ from kgrad.log.structure import Layer, Structure
 from kgrad.prescription.code import comment_of, layer_code
 from kgrad.prescription.prescription import Prescription
 
-# Five in six healthy trainings have so many units or more in their narrowest dense or recurrent hidden layer, nine in ten
-# have 8 (224 of both corpora; `benchmarks/healthy_trainings.py`).
+# Five in six healthy trainings have so many units or more in their narrowest dense or recurrent hidden layer, nine in
+# ten have 8 (224 of both corpora; `benchmarks/healthy_trainings.py`).
 _USUAL = 16
 # A layer that is nearly as wide is left as it is (as of a rate: own choice).
 _WORTHWHILE = 2.0
