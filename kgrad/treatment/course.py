@@ -9,6 +9,7 @@ import keras
 from kgrad import workflow
 from kgrad.diagnosis.finding import at_least
 from kgrad.diagnosis.loss_curve import late_fall
+from kgrad.diagnosis.skill import harm
 from kgrad.prescription.epochs import ENOUGH_UPDATES
 from kgrad.prescription.sound import sound_changes
 from kgrad.treatment.apply import apply
@@ -98,14 +99,15 @@ class Course:
         return healthy
 
     def _train_on(self, search: _Search) -> None:
-        """A healed model that is learning still goes on while it gets better: it began later than was planned."""
-        fall, _ = late_fall(search.examination.log)  # noise hides a fall that goes on, and going on is measured anyway
+        """A model that is learning still goes on while it gets better, healed or with little learned so far."""
+        log, healed = search.examination.log, bool(self._state.changes)
+        fall, _ = late_fall(log)  # noise hides a fall that goes on, and going on is measured anyway
         per_epoch = self._data.per_epoch
         wanted = max(_MORE * int(self._data.arguments.get("epochs", 1)), ENOUGH_UPDATES // per_epoch)
         epochs = min(wanted, self._state.left // per_epoch)
-        if not self._state.changes or fall <= _FALLS or epochs < 1:
+        if not (healed or harm(log) != "info") or fall <= _FALLS or epochs < 1:
             return
-        reason = "Healed, and learning still: trained on while it gets better."
+        reason = f"{'Healed' if healed else 'Little learned'}, and learning still: trained on while it gets better."
         self._train(self._copy(self._state.best), NO_CHANGE, self._for_longer(epochs), None, reason)
 
     def _for_longer(self, epochs: int) -> dict[str, Any]:

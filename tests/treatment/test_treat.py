@@ -68,6 +68,18 @@ def test_what_is_healthy_is_only_trained():
 
 
 @pytest.mark.slow
+def test_a_training_too_short_to_show_a_disease_goes_on():
+    keras.utils.set_random_seed(0)
+    short = network(layers.Dense(16, activation="relu"), rate=0.02)
+    _, story = kgrad.treat(short, X, CLASSES, **{**FIT, "epochs": 1, "batch_size": 2})
+    first, second = story.rounds
+    assert not first.findings
+    assert second.reason.startswith("Little learned, and learning still")
+    assert second.adopted
+    assert story.accuracy > first.accuracy
+
+
+@pytest.mark.slow
 def test_a_good_model_is_not_made_worse():
     good = network(layers.Dense(16, activation="relu"))
     good.fit(X[:192], CLASSES[:192], epochs=60, verbose=0)
