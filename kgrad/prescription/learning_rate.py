@@ -55,8 +55,9 @@ def prescribe_rate_of_a_start(log: RunLog, finding: Finding) -> Prescription | N
     Steps of Adam are as large as the rate, whatever the size of the gradient (Kingma & Ba 2015, section 2.1): no bound
     on gradients makes them smaller. Not under its usual rate: what that moves far are weights too small.
     """
-    first, rate = update_ratio(log, 0, 0), present_optimizer(log).constant_rate
-    if not rate or present_optimizer(log).name in PLAIN_OPTIMIZERS or first is None or first <= _TOO_FAST:
+    first, optimizer = update_ratio(log, 0, 0), present_optimizer(log)
+    rate = optimizer.constant_rate
+    if not rate or optimizer.name in PLAIN_OPTIMIZERS or first is None or first <= _TOO_FAST:
         return None
     factor = max(ADAM_START / first, ADAM_RATE / rate)
     return _change(log, finding, first, factor) if _WORTHWHILE * factor <= 1 else None
@@ -86,10 +87,7 @@ def _ratios(log: RunLog, first_step: int, last_step: int) -> FloatArray:
     kernels = signals.kernels(log)
     if "update_norm" not in log or "weight_norm" not in log or not kernels:
         return np.empty((0, 0))
-    window = (log.steps >= first_step) & (log.steps <= last_step)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratios = log["update_norm"][window][:, kernels] / log["weight_norm"][window][:, kernels]
-    return np.where(np.isfinite(ratios), ratios, np.nan)
+    return signals.update_ratio(log, kernels)[(log.steps >= first_step) & (log.steps <= last_step)]
 
 
 def steepest_rate(log: RunLog, last_step: int) -> tuple[float, float] | None:
@@ -203,8 +201,7 @@ def _rate_of_the_start(log: RunLog, present: float) -> float:
     kernels = signals.kernels(log)
     if not {"update_norm", "weight_norm"} <= set(log.columns) or not kernels or log.steps[0] > 0:
         return 0.0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratios = log["update_norm"][0, kernels] / log["weight_norm"][0, kernels]
+    ratios = signals.update_ratio(log, kernels)[0]
     largest = float(np.max(ratios, where=np.isfinite(ratios), initial=0.0))  # weights that begin at zero have no ratio
     # Where the first step was hardly too large, it is those after it that threw the weights away.
     return present * _FIRST_STEP / largest if largest > _WORTHWHILE * _FIRST_STEP else 0.0

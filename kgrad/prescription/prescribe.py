@@ -155,9 +155,12 @@ def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
     """
     offered = _answers(log, diagnosis)
     further = beside(log, diagnosis, offered)
+    joined = together(at_their_pace(log, diagnosis, offered, further), diagnosis, further)
     wider = next((each for each in further if is_wider(each)), None)
-    joint = offered if wider is None else _answers(widened(log, wider), diagnosis)
-    joined = together(at_their_pace(log, diagnosis, joint, further), diagnosis, further)
+    if joined is not None and wider is not None and wider.to_dict() in joined.settings["parts"]:
+        # The code of its other parts has as many units.
+        offered_wide = _answers(widened(log, wider), diagnosis)
+        joined = together(at_their_pace(log, diagnosis, offered_wide, further), diagnosis, further)
     return with_conflicts([joined, *offered] if joined is not None else offered)
 
 

@@ -60,13 +60,12 @@ def _lighter(finding: Finding, factor: float) -> Effect | None:
 def _dropout(log: RunLog, finding: Finding) -> Prescription:
     rates = {name: _OF_INPUTS if _takes_inputs(log.structure, name) else _DROPOUT for name in finding.layers}
     kinds = {name: log.structure.layer(name).class_name for name in rates}
-    others = {name: rate for name, rate in rates.items() if rate}
-    after = [str(_DROPOUT)] * bool(others) + ["no dropout of the inputs"] * (len(others) < len(rates))
+    said = {_DROPOUT: str(_DROPOUT), _OF_INPUTS: "no dropout of the inputs"}
     return Prescription(
         knob="regularization",
         target=finding.layers,
         before=", ".join(f"{log.structure.layer(name).config.get('rate')}" for name in finding.layers),
-        after="; ".join(after),
+        after="; ".join(said[rate] for rate in said if rate in rates.values()),
         why="With most units away in every step, hardly anything is left to learn with.",
         code="\n".join(f"keras.layers.{kinds[name]}({rate})  # {name}" for name, rate in rates.items()),
         finding=finding.rule,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Layer, Structure
-from kgrad.prescription.code import comment_of, layer_code
+from kgrad.prescription.code import comment_of, layers_code
 from kgrad.prescription.prescription import Prescription
 
 # Five in six healthy trainings have so many units or more in their narrowest dense or recurrent hidden layer, nine in
@@ -41,9 +41,9 @@ def prescribe_wider(log: RunLog, finding: Finding) -> Prescription | None:
     narrow = [layer for layer in hidden_with_units(log.structure) if _WORTHWHILE * (layer.units or _USUAL) < _USUAL]
     if not narrow:
         return None
-    widths = sorted({layer.units or _USUAL for layer in narrow})
-    fewest, names = widths[0], [layer.name for layer in narrow]
-    units = " to ".join(dict.fromkeys(map(str, (fewest, widths[-1])))) + f" unit{'s' * (widths[-1] > 1)}"
+    widths, names = [layer.units or _USUAL for layer in narrow], [layer.name for layer in narrow]
+    fewest, most = min(widths), max(widths)
+    units = f"{fewest} to {most} units" if fewest < most else f"{most} unit{'s' * (most > 1)}"
     return Prescription(
         knob="architecture",
         target=tuple(names),
@@ -51,7 +51,7 @@ def prescribe_wider(log: RunLog, finding: Finding) -> Prescription | None:
         after=f"{_USUAL} units in {comment_of(names)}",
         why=f"{comment_of(names)} {'has' if len(names) == 1 else 'have'} {units}; in five of six small "
         f"healthy networks none has fewer than {_USUAL}, and wider ones get stuck less often (Safran & Shamir 2018).",
-        code="\n".join(f"{layer_code(layer, units=str(_USUAL))}{_for(layer.name)}" for layer in narrow),
+        code="\n".join(layers_code([(layer, {"units": str(_USUAL)})]) for layer in narrow),
         finding=finding.rule,
         evidence=(Evidence("units of the narrowest hidden layer", float(fewest), "units", float(_USUAL)),),
         settings={"layers": {name: {"units": _USUAL} for name in names}},
@@ -78,8 +78,8 @@ def is_wider(prescription: Prescription) -> bool:
 
 def code_without(wider: Prescription, names: Collection[str]) -> str:
     """Its code without the lines for these layers, which other answers print with as many units."""
-    ends = tuple(_for(name) for name in names)
-    return "\n".join(line for line in wider.code.splitlines() if not line.endswith(ends))
+    lines = zip(wider.target, wider.code.splitlines(), strict=True)  # one for each layer
+    return "\n".join(line for name, line in lines if name not in names)
 
 
 def widened(log: RunLog, wider: Prescription) -> RunLog:
@@ -92,10 +92,6 @@ def widened(log: RunLog, wider: Prescription) -> RunLog:
         for layer in log.structure.layers
     )
     return replace(log, structure=replace(log.structure, layers=layers))
-
-
-def _for(name: str) -> str:
-    return f"  # {comment_of([name])}"
 
 
 def _is_free(structure: Structure) -> bool:

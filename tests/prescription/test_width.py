@@ -79,9 +79,7 @@ def test_answers_that_are_offered_alone_keep_the_width():
 
 
 def test_sound_practice_has_the_units_too_in_one_code():
-    log = replace(
-        chain(4), info={**chain(4).info, "optimizer": {"class_name": "SGD", "config": {"learning_rate": 0.1}}}
-    )
+    log = chain(4)
     outcome = kgrad.diagnosis.Outcome("plateau", "found", finding=Finding("plateau", "high", "it stands."))
     changes = sound_changes(log, replace(kgrad.diagnose(log), outcomes=(outcome,)), ())
     assert all(is_wider(change[0]) for change in changes)
@@ -117,18 +115,18 @@ def with_first(log, **changes):
         lambda log: replace(log, info={**log.info, "batch": None}),
     ],
     ids=[
-        *(
-            "joined",
-            "unknown",
-            "branch",
-            "operation",
-            "frozen",
-            "subclassed",
-            "state",
-            "autoencoder",
-            "autoencoder of classes",
-        ),
-        *("autoencoder of images", "autoencoder and classes", "no data seen"),
+        "joined",
+        "unknown",
+        "branch",
+        "operation",
+        "frozen",
+        "subclassed",
+        "state",
+        "autoencoder",
+        "autoencoder of classes",
+        "autoencoder of images",
+        "autoencoder and classes",
+        "no data seen",
     ],
 )
 def test_no_width_is_changed_that_something_else_hangs_on(bound):
@@ -165,6 +163,16 @@ def test_layers_that_another_answer_counts_on_stay_as_they_are():
     outcome = kgrad.diagnosis.Outcome("vanishing-gradient", "found", finding=finding)
     diagnosis = replace(kgrad.diagnose(log), outcomes=(outcome,))
     assert together([residual], diagnosis, [prescribe_wider(log, finding)]) is None
+
+
+def test_code_has_the_present_units_where_the_answer_leaves_them():
+    log = chain(4, layers=12, activation="elu")
+    log = replace(log, info={**log.info, "fit": {"epochs": 3, "steps_per_epoch": 20}})
+    first = named("vanishing-gradient", log)[0]
+    assert first.after == "a residual connection around each; up to 30 epochs"
+    assert wider(log) is None
+    assert "Dense(4" in first.code
+    assert "Dense(16" not in first.code
 
 
 def test_penalties_of_narrow_layers_keep_their_width_in_sound_practice():
