@@ -1,6 +1,5 @@
 """Loads a run folder: checks the version, says what is wrong and how to mend it."""
 
-import io
 import json
 import os
 import socket
@@ -107,10 +106,9 @@ def _read_table(store: Store, name: str, columns: Collection[str] | None = None)
     keys = tuple(column.name for column in schema.KEY_COLUMNS)
     try:
         if columns is None:
-            return pq.ParquetFile(io.BytesIO(store.read(name))).read()
+            return read_table(store.read(name))
         with store.open(name) as opened:
-            file = pq.ParquetFile(opened)
-            # Many runs are read side by side in processes of their own: threads inside them only get in the way.
+            file = _parquet_file(opened)
             wanted = [c for c in file.schema_arrow.names if c in keys or c in columns]
             return file.read(wanted, use_threads=False)
     except (pa.ArrowException, OSError) as error:
@@ -118,6 +116,20 @@ def _read_table(store: Store, name: str, columns: Collection[str] | None = None)
             f"{store.url}/{name} cannot be read ({str(error).splitlines()[0]}); "
             "delete that file to open the run without its steps"
         ) from error
+
+
+def read_table(written: bytes) -> pa.Table:
+    """The table of one Parquet file."""
+    return _parquet_file(pa.BufferReader(written)).read(use_threads=False)
+
+
+def _parquet_file(source: Any) -> pq.ParquetFile:
+    """The file, read by this thread alone (`read` needs `use_threads=False` beside).
+
+    Arrow's threads may still hold the file when the interpreter ends, and then abort the process
+    (https://github.com/apache/arrow/issues/34314); runs that are read side by side gain nothing by them.
+    """
+    return pq.ParquetFile(source, pre_buffer=False)
 
 
 def _read_tables(store: Store) -> dict[str, dict[str, NDArray[Any]]]:

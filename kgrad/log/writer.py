@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from kgrad.log import schema
+from kgrad.log.reader import read_table
 from kgrad.log.store import Store
 from kgrad.log.strict_json import to_json
 from kgrad.log.structure import Structure
@@ -191,7 +192,7 @@ class RunWriter:
         parts = self.store.list(folder, ".parquet")
         if len(parts) < 2:
             return
-        tables = [pq.ParquetFile(io.BytesIO(self.store.read(part))).read() for part in parts]
+        tables = [read_table(self.store.read(part)) for part in parts]
         self._write_table(
             f"{folder}/part-joined-{self._parts:05d}.parquet", pa.concat_tables(tables).unify_dictionaries()
         )

@@ -240,3 +240,26 @@ def test_store_lists_only_what_matches(tmp_path):
     store.write("steps/part-1.parquet", b"")
     store.write("steps/other.txt", b"")
     assert store.list("steps", ".parquet") == ["steps/part-1.parquet"]
+
+
+THREADS = """
+import os, sys
+import numpy as np
+import kgrad
+from tests.log.test_run_folder import write
+
+np.ones((200, 200)) @ np.ones((200, 200))  # numpy starts its own
+before = len(os.listdir("/proc/self/task"))
+write(sys.argv[1])
+kgrad.read_run(sys.argv[1])
+kgrad.read_run(sys.argv[1], columns=["gradient_norm"])
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads as Linux lists them")
+def test_no_threads_are_left_to_hold_files_when_the_interpreter_ends(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS, str(tmp_path / "run")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "0\n"
