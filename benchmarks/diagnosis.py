@@ -47,6 +47,7 @@ LABELS = {
     "learning-rate-too-high": ("lr_too_high", "oscillating"),
     "learning-rate-too-low": ("lr_too_low",),
     "slow-convergence": ("too_few_updates",),
+    "underfitting": ("too_few_updates", "plateau"),
     "poor-initialization": ("bad_init",),
     "unscaled-inputs": ("data_scale",),
     "over-regularised": ("over_regularised",),

@@ -31,6 +31,7 @@ _VERBS = {
     "saturated-activation": ("is saturated", "are saturated"),
     "slow-convergence": ("converges slowly", "converge slowly"),
     "unscaled-inputs": ("is fed unscaled inputs", "are fed unscaled inputs"),
+    "underfitting": ("underfits", "underfit"),
     "vanishing-gradient": ("vanishes", "vanish"),
 }
 

@@ -107,9 +107,20 @@ def diagnose(
         counts: how often each rule was right on other trainings, which corrects its confidence.
     """
     asked = tuple(rules) if rules is not None else all_rules()
-    outcomes = _explain(tuple(_calibrate(_ask(each, log), counts) for each in asked), asked)
+    outcomes = _explain(tuple(_calibrate(each, counts) for each in _ask_all(asked, log)), asked)
     diagnosis = Diagnosis(log.name, "", outcomes, model_phases(log), layer_phases(log) if layers else {})
     return replace(diagnosis, verdict=_verdict(log, diagnosis))
+
+
+def _ask_all(asked: tuple[Rule, ...], log: RunLog) -> tuple[Outcome, ...]:
+    """What each rule says, in their order; those of last resort after all others."""
+    said = {each.id: _ask(each, log) for each in asked if not each.last_resort}
+    is_explained = any(o.finding is not None and o.finding.severity != "info" for o in said.values())
+    for each in asked:
+        if each.last_resort:
+            unasked = Outcome(each.id, "not applicable", "another rule found what is wrong")
+            said[each.id] = unasked if is_explained else _ask(each, log)
+    return tuple(said[each.id] for each in asked)
 
 
 def _ask(each: Rule, log: RunLog) -> Outcome:

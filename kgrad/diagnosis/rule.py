@@ -49,6 +49,7 @@ class Rule:
         check: the pure function.
         judged: when a run that still trains may be judged by it: `"at once"`, `"in time"` (what it sees may pass), or
             `"at the end"` (every run looks like that at first).
+        last_resort: whether it is asked only where no other rule found a disease.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Rule:
     symptom_of: tuple[str, ...]
     check: Check
     judged: str = "in time"
+    last_resort: bool = False
 
     @property
     def title(self) -> str:
@@ -82,11 +84,13 @@ def rule(
     limits: tuple[Limit, ...] = (),
     symptom_of: tuple[str, ...] = (),
     judged: str = "in time",
+    last_resort: bool = False,
 ) -> Callable[[Check], Rule]:
     """Makes a `Rule` of a check function; the rule's id is the function's name."""
 
     def make(check: Check) -> Rule:
-        return Rule(check.__name__.replace("_", "-"), columns, optional, limits, symptom_of, check, judged)
+        rule_id = check.__name__.replace("_", "-")
+        return Rule(rule_id, columns, optional, limits, symptom_of, check, judged, last_resort)
 
     return make
 

@@ -2,10 +2,11 @@
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import compiled_code, layers_code, optimizer_code
+from kgrad.prescription.code import compiled_code, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.feed_forward import is_feed_forward
 from kgrad.prescription.gains import initializer
+from kgrad.prescription.layer_code import layers_code
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.rectifier import BORN_DEAD, born_dead, dense_chain, rectifier
 from kgrad.prescription.usual_rate import calmer_rate

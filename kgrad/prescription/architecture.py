@@ -2,9 +2,9 @@
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import comment_of
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.gains import gain
+from kgrad.prescription.layer_code import comment_of
 from kgrad.prescription.prescription import Prescription
 
 _FEWEST = 8

@@ -6,9 +6,9 @@ from typing import Any
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import layers_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.gains import initializer
+from kgrad.prescription.layer_code import layers_code
 from kgrad.prescription.prescription import Prescription
 
 # Dead at the very first step, before any update: then it is the start that killed them.

@@ -1,27 +1,9 @@
-"""Lines of Keras code to paste, made from what `run.json` says of the layers and the optimizer."""
+"""Lines of Keras code to paste, made from what `run.json` says of the optimizer and the training."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from kgrad.log.structure import Layer
 from kgrad.prescription.present_optimizer import present_optimizer
-
-# Arguments that say what a layer is, in the order a person writes them, with Keras' defaults.
-_LAYER_ARGUMENTS: dict[str, Any] = {
-    "units": None,
-    "filters": None,
-    "kernel_size": None,
-    "input_dim": None,
-    "output_dim": None,
-    "strides": (1, None),
-    "padding": "valid",
-    "return_sequences": False,
-    "use_bias": True,
-    "recurrent_dropout": 0.0,
-    "dropout": 0.0,
-}
-_WITH_UNITS = ("Dense", "EinsumDense", "SimpleRNN", "LSTM", "GRU")
-_POSITIONAL = ("units", "filters", "kernel_size", "input_dim", "output_dim")
 
 # Keras' defaults of optimizer arguments: what equals them is not worth a line of code.
 _OPTIMIZER_DEFAULTS: dict[str, Any] = {
@@ -62,44 +44,6 @@ def number(value: float) -> str:
     return repr(float(f"{value:.2g}"))
 
 
-def layer_code(layer: Layer, **changes: str) -> str:
-    """The line that makes the layer, with some arguments changed.
-
-    Args:
-        layer: the layer as the run describes it.
-        changes: argument -> code of its new value, e.g. `activation='"relu"'`.
-    """
-    given = []
-    known = {"units": layer.units, **layer.config} if layer.class_name in _WITH_UNITS else layer.config
-    for name, default in _LAYER_ARGUMENTS.items():
-        if name in _POSITIONAL and name in changes:
-            given.append(changes.pop(name))
-            continue
-        value = known.get(name)
-        if value is None or value == default or (name == "strides" and set(_as_tuple(value)) == {1}):
-            continue
-        text = repr(tuple(value) if isinstance(value, list) else value).replace("'", '"')
-        given.append(text if name in _POSITIONAL else f"{name}={text}")
-    if layer.activation not in (None, "linear") and "activation" not in changes:
-        given.append(f'activation="{layer.activation}"')
-    given += [f"{name}={value}" for name, value in changes.items()]
-    return f"keras.layers.{layer.class_name}({', '.join(given)})"
-
-
-def layers_code(layers: Iterable[tuple[Layer, Mapping[str, str]]]) -> str:
-    """One line per kind of layer, each with a comment that says which layers it is for."""
-    owners: dict[str, list[str]] = {}
-    for layer, changes in layers:
-        owners.setdefault(layer_code(layer, **changes), []).append(layer.name)
-    return "\n".join(f"{line}  # {comment_of(names)}" for line, names in owners.items())
-
-
-def comment_of(names: list[str]) -> str:
-    """The names for a comment: all, or the first and last of many. A name cannot end the comment."""
-    plain = [" ".join(name.split()) for name in names]
-    return ", ".join(plain) if len(plain) <= 4 else f"{plain[0]} ... {plain[-1]}, {len(plain)} layers"
-
-
 def optimizer_code(info: Mapping[str, Any], **changes: float | None) -> str:
     """The line that makes the run's optimizer, with some arguments changed.
 
@@ -113,14 +57,16 @@ def optimizer_code(info: Mapping[str, Any], **changes: float | None) -> str:
     given = [f"learning_rate={_rate(rate)}"] if rate is not None else []
     for name, value in config.items():
         if name in _OPTIMIZER_DEFAULTS and value is not None and value != _OPTIMIZER_DEFAULTS[name]:
-            given.append(f"{name}={_short(value)}")
+            given.append(f"{name}={plain_code(value)}")
     made = f"keras.optimizers.{optimizer.name}({', '.join(given)})"
     outer = info.get("optimizer") or {}
     if outer.get("class_name") != "LossScaleOptimizer":
         return made
     # Clipping inside: there the gradients have their true size again.
     scale = (outer.get("config") or {}).get("initial_scale")
-    return f"keras.optimizers.LossScaleOptimizer({made}{'' if scale is None else f', initial_scale={_short(scale)}'})"
+    return (
+        f"keras.optimizers.LossScaleOptimizer({made}{'' if scale is None else f', initial_scale={plain_code(scale)}'})"
+    )
 
 
 def compiled_code(optimizer: str) -> str:
@@ -143,22 +89,23 @@ def fit_code(settings: Mapping[str, Any]) -> str:
     return f"{start}{data}, callbacks=[\n    keras.callbacks.EarlyStopping({watched})\n])"
 
 
+def plain_code(value: Any) -> str:
+    """A number, a text or a list of them as code, floats to six digits.
+
+    >>> plain_code([0.1, 2, None])
+    '[0.1, 2, None]'
+    """
+    if isinstance(value, list):
+        return f"[{', '.join(map(plain_code, value))}]"
+    return repr(float(f"{value:.6g}")) if isinstance(value, float) else repr(value).replace("'", '"')
+
+
 def _rate(rate: Any) -> str:
     """A number, or the schedule with its arguments; of one that is not Keras' own only its name is known."""
     if not isinstance(rate, Mapping):
-        return _short(rate)
+        return plain_code(rate)
     name, config = rate.get("class_name", "schedule"), rate.get("config") or {}
     if name not in _SCHEDULES or not config:
         return f"{name}(...)"
-    given = [f"{key}={_short(value)}" for key, value in config.items() if key != "name" and value is not None]
+    given = [f"{key}={plain_code(value)}" for key, value in config.items() if key != "name" and value is not None]
     return f"keras.optimizers.schedules.{name}({', '.join(given)})"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(map(_short, value))}]"
-    return repr(float(f"{value:.6g}")) if isinstance(value, float) else repr(value)
-
-
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, (list, tuple)) else (value,)

@@ -8,9 +8,9 @@ import numpy as np
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Variable
-from kgrad.prescription.code import layers_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.gains import gain, initializer
+from kgrad.prescription.layer_code import layers_code
 from kgrad.prescription.prescription import Prescription
 
 # A weight spread within a factor 1.5 of what theory asks for is left alone: Glorot, LeCun and He

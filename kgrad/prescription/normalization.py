@@ -5,8 +5,8 @@ import numpy as np
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Layer
-from kgrad.prescription.code import comment_of, layer_code
 from kgrad.prescription.effect import Effect
+from kgrad.prescription.layer_code import comment_of, layer_code
 from kgrad.prescription.prescription import Prescription
 
 _WIDE = ("Dense", "Conv1D", "Conv2D", "Conv3D", "SeparableConv2D", "DepthwiseConv2D")

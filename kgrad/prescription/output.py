@@ -5,7 +5,7 @@ from typing import Any
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.objective import objectives
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import layer_code
+from kgrad.prescription.layer_code import layer_code
 from kgrad.prescription.prescription import Prescription
 
 _SETTINGS = ("activation", "units", "loss", "from_logits", "remove")

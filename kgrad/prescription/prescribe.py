@@ -22,7 +22,7 @@ from kgrad.prescription.bias import prescribe_centred_weights, prescribe_zero_bi
 from kgrad.prescription.clipping import prescribe_clipping, prescribe_global_clipping, prescribe_looser_clipping
 from kgrad.prescription.conflicts import with_conflicts
 from kgrad.prescription.data_cleaning import prescribe_finite_rows
-from kgrad.prescription.epochs import prescribe_more_epochs
+from kgrad.prescription.epochs import prescribe_enough_updates, prescribe_more_epochs
 from kgrad.prescription.initializer import (
     prescribe_forget_bias,
     prescribe_initializer,
@@ -47,7 +47,7 @@ from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.regularization import prescribe_regularization
 from kgrad.prescription.residual import prescribe_normalized_branches, prescribe_scaled_branches
 from kgrad.prescription.together import hides_harm, together
-from kgrad.prescription.width import is_wider, widened
+from kgrad.prescription.width import is_wider, prescribe_wider, widened
 
 Knob = Callable[[RunLog, Finding, Diagnosis], Prescription | None]
 
@@ -127,6 +127,9 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     ),
     "learning-rate-too-low": _all(prescribe_optimizer, prescribe_suggested_rate, prescribe_momentum),
     "slow-convergence": _all(prescribe_smaller_batch, prescribe_more_epochs, prescribe_momentum),
+    "underfitting": _all(
+        prescribe_enough_updates, prescribe_more_epochs, prescribe_wider, prescribe_optimizer, prescribe_normalization
+    ),
     "noisy-gradient": _all(prescribe_accumulation),
     "clipping-too-tight": _all(prescribe_looser_clipping),
     "loss-scale-trouble": _all(prescribe_loss_scaling),

@@ -6,8 +6,8 @@ from typing import Any
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Structure
-from kgrad.prescription.code import layers_code
 from kgrad.prescription.effect import Effect
+from kgrad.prescription.layer_code import layers_code
 from kgrad.prescription.prescription import Prescription
 
 # Srivastava et al. 2014, "Dropout", section A.4: 0.2 for inputs to 0.5 for hidden units. Here none of the inputs: a

@@ -5,8 +5,9 @@ import math
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Layer, Structure
-from kgrad.prescription.code import layers_code, number
+from kgrad.prescription.code import number
 from kgrad.prescription.effect import Effect
+from kgrad.prescription.layer_code import layers_code
 from kgrad.prescription.normalization import prescribe_normalization
 from kgrad.prescription.prescription import Prescription
 

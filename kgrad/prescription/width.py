@@ -8,7 +8,7 @@ from dataclasses import replace
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Layer, Structure
-from kgrad.prescription.code import comment_of, layers_code
+from kgrad.prescription.layer_code import comment_of, layers_code
 from kgrad.prescription.prescription import Prescription
 
 # Five in six healthy trainings have so many units or more in their narrowest dense or recurrent hidden layer, nine in

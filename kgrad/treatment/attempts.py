@@ -155,10 +155,14 @@ def _one_seed(
     if not models:
         return []
     plain = apply(model, (), seed=seed)
-    for one in (plain, *models.values()):
-        one.steps_per_execution = 1
-        for batch in islice(endless(*data, batch_size, seed), steps):
-            one.train_on_batch(*batch)
+    _train(plain, data, steps, batch_size, seed)
+    advance(steps)
+    for each in [each for each in running if id(each) in models]:
+        try:
+            _train(models[id(each)], data, steps, batch_size, seed)
+        except Exception as error:  # built, but not of these data or on this machine; the others may be
+            each.verdict, each.problem = "not applied", f"{type(error).__name__}: {error}"
+            del models[id(each)]
         advance(steps)
     before = measure.of(plain)
     going = []
@@ -174,6 +178,12 @@ def _one_seed(
             each.pairs.append((unchanged, changed))
             going.append(each)
     return going
+
+
+def _train(model: keras.Model, data: tuple[Any, Any], steps: int, batch_size: int, seed: int) -> None:
+    model.steps_per_execution = 1
+    for batch in islice(endless(*data, batch_size, seed), steps):
+        model.train_on_batch(*batch)
 
 
 def _concluded(tried: Tried) -> Attempt:

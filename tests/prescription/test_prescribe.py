@@ -9,9 +9,10 @@ import kgrad
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.structure import Layer
 from kgrad.prescription.clipping import prescribe_clipping
-from kgrad.prescription.code import layer_code, layers_code, number, optimizer_code
+from kgrad.prescription.code import number, optimizer_code
 from kgrad.prescription.gains import gain, initializer
 from kgrad.prescription.initializer import prescribe_initializer
+from kgrad.prescription.layer_code import layer_code, layers_code
 from kgrad.prescription.learning_rate import TARGET_RATIO, prescribe_higher_rate, prescribe_lower_rate
 
 from ..diagnosis.rules.cases import deep

@@ -11,7 +11,7 @@ from keras import layers
 import kgrad
 from kgrad.errors import DamagedRunError
 from kgrad.treatment import TreatmentError, prove
-from kgrad.treatment.attempts import Tried, _concluded, changes_of, ranked
+from kgrad.treatment.attempts import Tried, _concluded, attempt, changes_of, ranked
 from kgrad.treatment.fitting import of_fit
 from kgrad.treatment.measure import Measure, Score, badness, is_better
 from kgrad.treatment.treatment import Attempt
@@ -198,6 +198,16 @@ def test_nested_models_have_a_measure():
 )
 def test_verdicts_of_attempts(pairs, verdict):
     assert _concluded(Tried((relu("first"),), pairs=pairs)).verdict == verdict
+
+
+def test_a_change_that_cannot_be_trained_spoils_no_other():
+    wrong = prescription("output", ["out"], loss="categorical_crossentropy")  # of integer targets
+    model = network(layers.Dense(8, activation="sigmoid", name="hidden"))
+    measure, steps = Measure(model, [(X, CLASSES, None)]), []
+    tried = attempt(model, [(wrong,), (rate(0.5),)], (X, CLASSES), measure, 4, 16, 0, steps.append)
+    assert [each.verdict == "not applied" for each in tried] == [True, False]
+    assert "Error" in tried[0].note
+    assert sum(steps) == 28
 
 
 def test_what_was_tried_stays_with_the_run(tmp_path):

@@ -1,0 +1,70 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kgrad.diagnosis import Finding, diagnose
+from kgrad.diagnosis.rule import Rule, find_rule
+from kgrad.log.batch import BatchFacts
+from kgrad.prescription import prescribe
+
+from .cases import deep, outcome
+
+RULE = "underfitting"
+CONSTANT = np.log(8)  # eight classes, as the last layer of these logs has units
+
+
+def run(end, steps=400, width=8, stands=0.5, planned=None, **columns):
+    """A loss that falls from a constant answer's by this share and then stands; of layers so wide."""
+    curve = CONSTANT * (1 - end * np.minimum(np.arange(steps) / (stands * steps), 1))
+    curve += 0.01 * np.random.default_rng(1).normal(size=steps)
+    log = deep(layers=3, steps=steps, loss=curve, **columns)
+    labels = np.arange(160) % 8
+    facts = BatchFacts.of("training arrays", {"": np.ones((160, 6))}, {"": labels}).to_dict()
+    info = {**log.info, "loss": "sparse_categorical_crossentropy", "batch": facts, "data": facts}
+    if planned:
+        info["fit"] = {"epochs": planned, "steps_per_epoch": steps // planned}
+    *hidden, last = log.structure.layers
+    narrow = [replace(each, units=width, config={**each.config, "units": width}) for each in hidden]
+    last = replace(last, activation="softmax", units=8)
+    return replace(log, info=info, structure=replace(log.structure, layers=(*narrow, last)))
+
+
+def test_little_learned_without_another_cause():
+    finding = outcome(RULE, run(0.3)).finding
+    assert finding.severity == "low"
+    assert finding.evidence[0].value == pytest.approx(0.3, abs=0.02)
+    assert "falls no further" in finding.summary
+    assert "still falls" in outcome(RULE, run(0.3, stands=1)).finding.summary
+
+
+def test_half_is_enough():
+    assert outcome(RULE, run(0.6)).status == "clear"
+
+
+@pytest.mark.parametrize("severity", ["low", "info"])
+def test_it_is_asked_where_no_other_rule_found_a_disease(severity):
+    other = Rule("z-cause", ("loss",), (), (), (), lambda log: Finding("z-cause", severity, "It is."))
+    said, last = diagnose(run(0.3), [find_rule(RULE), other]).outcomes
+    assert last.rule == "z-cause"
+    assert said.status == {"low": "not applicable", "info": "found"}[severity]
+
+
+def test_nobody_knows_how_much_there_is_of_a_loss_of_ones_own():
+    log = run(0.3)
+    assert outcome(RULE, replace(log, info={**log.info, "loss": "my_own"})).status == "not applicable"
+
+
+def test_a_layer_of_one_unit_gets_more():
+    log = run(0.3, width=1)
+    diagnosis = diagnose(log)
+    assert [each.rule for each in diagnosis.findings if each.severity != "info"] == [RULE]
+    first = prescribe(log, diagnosis)[0]
+    assert first.knob == "architecture"
+    assert all(each["units"] == 16 for each in first.settings["layers"].values())
+
+
+def test_few_updates_get_more_even_where_noise_hides_that_the_loss_falls():
+    log = run(0.3, steps=60, planned=3)
+    first = prescribe(log, diagnose(log))[0]
+    assert (first.finding, first.settings["epochs"]) == (RULE, 30)
