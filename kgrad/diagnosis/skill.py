@@ -152,7 +152,11 @@ def _fell(curve: LossCurve) -> bool:
     return first - curve.best > max(noise, 0.02 * abs(first))
 
 
-def _is_early(log: RunLog) -> bool:
+def planned_steps(log: RunLog) -> int:
+    """Steps of the whole training as `fit` planned them, or those that were made where that is not known."""
     fit = log.info.get("fit") or {}
-    planned = (fit.get("epochs") or 0) * (fit.get("steps_per_epoch") or 0)
-    return bool(int(log.steps[-1]) + 1 < max(_FEWEST, planned / 5))
+    return max((fit.get("epochs") or 0) * (fit.get("steps_per_epoch") or 0), int(log.steps[-1]) + 1)
+
+
+def _is_early(log: RunLog) -> bool:
+    return bool(int(log.steps[-1]) + 1 < max(_FEWEST, planned_steps(log) / 5))

@@ -8,13 +8,14 @@ import pytest
 
 import kgrad
 from kgrad.diagnosis.finding import Finding
+from kgrad.diagnosis.widths import hidden_with_units
 from kgrad.log.batch import BatchFacts
 from kgrad.log.structure import Layer
 from kgrad.prescription.architecture import prescribe_residual
 from kgrad.prescription.regularization import prescribe_regularization
 from kgrad.prescription.sound import sound_changes
 from kgrad.prescription.together import joined, together
-from kgrad.prescription.width import hidden_with_units, is_wider, prescribe_wider
+from kgrad.prescription.width import is_wider, prescribe_wider
 from kgrad.treatment import apply
 from kgrad.treatment.fitting import parts_of
 

@@ -59,6 +59,8 @@ KEPT = Limit(
 RISEN = Limit(
     "rise of the loss over its start", 0.2, "share", "as the fall that plateau calls one, upward, beyond six errors."
 )
+# As in `skill`: the best of many windows lies some errors low by chance.
+_ERRORS = 6.0
 # Rows whose losses tell a throw from one row that is far off.
 _ROWS = 16
 EPOCHS = Limit("epochs", 6, "epochs", "fewer show no pattern of turns.")
@@ -193,7 +195,9 @@ def _unlearned(log: RunLog) -> Finding | None:
         return None
     gained = 1.0 - curve.best / expected
     kept = (1.0 - float(np.nanmedian(tail)) / expected) / gained if gained > 0 else 1.0
-    if gained < GAINED.value or kept >= KEPT.value:
+    averaged = math.hypot(1 / math.sqrt(3), 1 / math.sqrt(len(tail)))  # the best is a mean of three windows at least
+    noise = _ERRORS * float(np.nanmedian(curve.error)) * averaged
+    if gained < GAINED.value or kept >= KEPT.value or float(np.nanmedian(tail)) - curve.best <= noise:
         return None
     rate = float(np.nanmedian(log["learning_rate"]))
     place = int(np.nanargmin(curve.level))
@@ -220,7 +224,7 @@ def _rising(log: RunLog) -> Finding | None:
     known = curve.level[np.isfinite(curve.level)]
     if len(known) < 2 * EPOCHS.value or not np.isfinite(curve.start):
         return None
-    beyond = max(RISEN.value * abs(curve.start), 6.0 * float(np.nanmedian(curve.error)))
+    beyond = max(RISEN.value * abs(curve.start), _ERRORS * float(np.nanmedian(curve.error)))
     end = float(np.median(known[-max(2, len(known) // 10) :]))
     if end - curve.start <= beyond or curve.start - curve.best > beyond / 4:
         return None

@@ -4,7 +4,8 @@ from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.diagnosis.loss_curve import late_fall
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
-from kgrad.diagnosis.skill import harm, skill
+from kgrad.diagnosis.skill import harm, planned_steps, skill
+from kgrad.diagnosis.widths import narrow_layers
 from kgrad.log.run_log import RunLog
 
 LEARNED = Limit(
@@ -13,13 +14,26 @@ LEARNED = Limit(
     "share",
     "half of the way from a constant answer's loss, as in `skill.harm` (own choice).",
 )
+FEW = Limit(
+    "planned updates",
+    100,
+    "steps",
+    "of 79 healthy trainings of benchmarks/corpus 19 in 20 planned 150 or more; three in four took 85 or more to make "
+    "95 % of their way.",
+)
+NARROW = Limit(
+    "units of the narrowest hidden layer",
+    8,
+    "units",
+    "nine in ten of 224 healthy trainings have as many or more; a layer hands on no more numbers than it has units.",
+)
 FALLS = Limit("fall of the loss over the last half", 0.02, "share", "as in slow-convergence.")
 
 
 @rule(
     columns=("loss",),
     optional=("update_norm", "weight_norm"),
-    limits=(LEARNED, FALLS),
+    limits=(LEARNED, FEW, NARROW, FALLS),
     last_resort=True,
     judged="at the end",
 )
@@ -27,7 +41,7 @@ def underfitting(log: RunLog) -> Finding | None:
     """Little was learned, and no other rule finds why.
 
     Measured: the share of the way from a constant answer's loss to a perfect one. Asked only where no other rule found
-    a disease: what is left are too few updates, too few units, or a kind of model that does not suit the task
+    a disease. It is one where few updates were planned or a hidden layer has a handful of units, and a note otherwise
     (Goodfellow et al. 2016, "Deep Learning", section 5.2).
 
     Blind spot: it cannot know what the data hold. Under noisy targets so little may be all that can be learned.
@@ -40,12 +54,13 @@ def underfitting(log: RunLog) -> Finding | None:
     fall, noise = late_fall(log)
     falls = fall > max(FALLS.value, noise)
     goes_on = "and the loss still falls" if falls else "and the loss falls no further beyond its noise"
+    reasons = _reasons(log)
     moved = {"path": signals.path(log)} if falls and "update_norm" in log and "weight_norm" in log else {}
     return Finding(
         rule="underfitting",
-        severity="low",
+        severity="low" if reasons else "info",
         summary=f"It learned {100 * reached:.0f} % of what a constant answer leaves, {goes_on}. Nothing broken was "
-        "found: it is short of updates or units, or such data hold no more.",
+        f"found: {' and '.join(reasons) or 'it takes a model of another kind, or such data hold no more'}.",
         first_step=int(log.steps[0]),
         last_step=int(log.steps[-1]),
         evidence=(
@@ -55,3 +70,13 @@ def underfitting(log: RunLog) -> Finding | None:
         confidence=0.6,
         details={**moved, "falls": falls},
     )
+
+
+def _reasons(log: RunLog) -> list[str]:
+    """Why so little may have been learned, in words."""
+    steps, narrow = planned_steps(log), narrow_layers(log)
+    reasons = [f"{steps} steps are few"] if steps < FEW.value else []
+    if narrow:
+        least = min(narrow, key=lambda layer: layer.units or 1)
+        reasons.append(f"{least.name} has {least.units} unit{'s' * (least.units != 1)}")
+    return reasons

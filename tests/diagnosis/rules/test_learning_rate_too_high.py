@@ -129,3 +129,15 @@ def test_losses_under_zero_have_no_share_to_lose():
     loss = np.concatenate([np.linspace(0.1, -2, 100), np.linspace(-2, -1.5, 100)])
     log = deep(loss=loss, learning_rate=np.full(200, 0.01))
     assert outcome(RULE, replace(log, epochs={"loss": loss.reshape(20, 10).mean(axis=1)})).status == "clear"
+
+
+@pytest.mark.parametrize(("spread", "found"), [(0.02, True), (0.2, True), (2.0, False)])
+def test_what_noise_takes_back_was_never_learned(spread, found):
+    """A run that loses most of what it learned, seen through batches of many rows and of two."""
+    loss = np.concatenate([np.linspace(2.3, 1.2, 80), np.linspace(1.2, 2.2, 80), np.full(40, 2.2)])
+    loss = np.abs(loss + spread * np.random.default_rng(2).normal(size=200))
+    log = deep(loss=loss, learning_rate=np.full(200, 0.01))
+    said = outcome(RULE, log)
+    assert (said.status, said.finding and said.finding.details["kind"]) == (
+        ("found", "unlearned") if found else ("clear", None)
+    )

@@ -30,9 +30,10 @@ def run(end, steps=400, width=8, stands=0.5, planned=None, **columns):
     return replace(log, info=info, structure=replace(log.structure, layers=(*narrow, last)))
 
 
-def test_little_learned_without_another_cause():
+def test_little_learned_without_another_cause_or_a_reason_is_a_note():
     finding = outcome(RULE, run(0.3)).finding
-    assert finding.severity == "low"
+    assert finding.severity == "info"
+    assert "such data hold no more" in finding.summary
     assert finding.evidence[0].value == pytest.approx(0.3, abs=0.02)
     assert "falls no further" in finding.summary
     assert "still falls" in outcome(RULE, run(0.3, stands=1)).finding.summary
@@ -45,7 +46,7 @@ def test_half_is_enough():
 @pytest.mark.parametrize("severity", ["low", "info"])
 def test_it_is_asked_where_no_other_rule_found_a_disease(severity):
     other = Rule("z-cause", ("loss",), (), (), (), lambda log: Finding("z-cause", severity, "It is."))
-    said, last = diagnose(run(0.3), [find_rule(RULE), other]).outcomes
+    said, last = diagnose(run(0.3, width=2), [find_rule(RULE), other]).outcomes
     assert last.rule == "z-cause"
     assert said.status == {"low": "not applicable", "info": "found"}[severity]
 
@@ -58,10 +59,28 @@ def test_nobody_knows_how_much_there_is_of_a_loss_of_ones_own():
 def test_a_layer_of_one_unit_gets_more():
     log = run(0.3, width=1)
     diagnosis = diagnose(log)
-    assert [each.rule for each in diagnosis.findings if each.severity != "info"] == [RULE]
+    (found,) = [each for each in diagnosis.findings if each.severity != "info"]
+    assert (found.rule, found.severity) == (RULE, "low")
+    assert "has 1 unit." in found.summary
     first = prescribe(log, diagnosis)[0]
     assert first.knob == "architecture"
     assert all(each["units"] == 16 for each in first.settings["layers"].values())
+
+
+def test_inputs_that_are_given_back_pass_a_narrow_layer_on_purpose():
+    log = run(0.3, width=2)
+    rows = np.random.default_rng(0).normal(size=(160, 6))
+    facts = BatchFacts.of("training arrays", {"": rows}, {"": rows}).to_dict()
+    curve = log["loss"] / CONSTANT
+    log = replace(log, info={**log.info, "loss": "mse", "batch": facts, "data": facts})
+    assert outcome(RULE, replace(log, columns={**log.columns, "loss": curve})).finding.severity == "info"
+
+
+def test_a_long_training_that_was_stopped_early_is_not_short():
+    assert outcome(RULE, run(0.3, steps=60, planned=3)).finding.severity == "low"
+    log = run(0.3, steps=60)
+    planned = {"epochs": 10, "steps_per_epoch": 20}
+    assert outcome(RULE, replace(log, info={**log.info, "fit": planned})).finding.severity == "info"
 
 
 def test_few_updates_get_more_even_where_noise_hides_that_the_loss_falls():
