@@ -185,6 +185,12 @@ def test_causes_come_before_symptoms_and_notes_last():
     assert diagnosis.severity == "high"
 
 
+@pytest.mark.parametrize("ask_of", [diagnose, kgrad.signal_to_noise])
+def test_the_path_of_a_run_is_no_run_and_the_error_says_how_to_read_it(ask_of):
+    with pytest.raises(kgrad.KgradError, match=r"got str 'runs/one'.*kgrad\.read_run"):
+        ask_of("runs/one")
+
+
 def test_a_diagnosis_survives_its_json():
     diagnosis = diagnose(run_log(100, loss=np.full(100, 2.3)))
     assert kgrad.Diagnosis.from_dict(diagnosis.to_dict()) == diagnosis

@@ -9,7 +9,7 @@ from kgrad.diagnosis.calibration import COUNTS, calibrated
 from kgrad.diagnosis.finding import SEVERITIES, Finding
 from kgrad.diagnosis.phases import Phase, layer_phases, model_phases
 from kgrad.diagnosis.rule import NotApplicable, Rule, all_rules
-from kgrad.log.run_log import RunLog
+from kgrad.log.run_log import RunLog, expect_run
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,11 @@ def diagnose(
         rules: the rules to ask; all of them by default.
         layers: whether to find the phases of every layer too, which is half the work in a deep network.
         counts: how often each rule was right on other trainings, which corrects its confidence.
+
+    Raises:
+        KgradError: `log` is no run that was read.
     """
+    expect_run(log)
     asked = tuple(rules) if rules is not None else all_rules()
     outcomes = _explain(tuple(_calibrate(each, counts) for each in _ask_all(asked, log)), asked)
     diagnosis = Diagnosis(log.name, "", outcomes, model_phases(log), layer_phases(log) if layers else {})

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from kgrad.diagnosis.windows import SMALLEST_WINDOW
 from kgrad.errors import KgradError
-from kgrad.log.run_log import FloatArray, RunLog
+from kgrad.log.run_log import FloatArray, RunLog, expect_run
 
 
 def signal_to_noise(log: RunLog, window: int = 100) -> tuple[NDArray[np.int64], FloatArray]:
@@ -26,8 +26,9 @@ def signal_to_noise(log: RunLog, window: int = 100) -> tuple[NDArray[np.int64], 
         signal is seen, and NaN where a window has fewer than 5 steps whose gradient is finite.
 
     Raises:
-        KgradError: the run has no cosines, or the window is too short.
+        KgradError: the run has no cosines, the window is too short, or `log` is no run that was read.
     """
+    expect_run(log)
     if "cosine" not in log:
         raise KgradError(f"{log.name!r} has no column 'cosine'; record it with GradientMonitor(cosine=True)")
     if window < SMALLEST_WINDOW:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kgrad.errors import MissingColumnError
+from kgrad.errors import KgradError, MissingColumnError
 from kgrad.log import schema
 from kgrad.log.batch import BatchFacts
 from kgrad.log.structure import Structure
@@ -178,3 +178,14 @@ def hold(columns: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
 
 def _is_whole(name: str, values: FloatArray) -> bool:
     return schema.COLUMNS[name].type == "int64" and bool(np.isfinite(values).all())
+
+
+def expect_run(log: Any) -> None:
+    """Refuses what is not a run that was read, such as the path of one.
+
+    Raises:
+        KgradError: it is something else; the message says how to read a run.
+    """
+    if not isinstance(log, RunLog):
+        said = repr(log)[:80]
+        raise KgradError(f"expected a RunLog, got {type(log).__name__} {said}: read a run with kgrad.read_run(path)")
