@@ -19,9 +19,9 @@ import kgrad
 from kgrad.diagnosis.signals import kernels, update_ratio
 from kgrad.diagnosis.skill import constant_answer
 from kgrad.diagnosis.widths import hidden_with_units
+from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.enough_path import ADAPTIVE
-from kgrad.prescription.present_optimizer import present_optimizer
 
 WAY = 0.95
 SHARES = (10, 25, 50, 75, 90)

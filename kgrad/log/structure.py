@@ -206,6 +206,19 @@ class Structure:
                 return ()
         return ()
 
+    @property
+    def lone_layer(self) -> str | None:
+        """The output layer of a model that has no other weights and is linear up to it; `None` where there is more."""
+        if len(self.weighted_layers) != 1 or self.weighted_layers[0].class_name != "Dense":
+            return None
+        (output,) = self.weighted_layers
+        for layer in self.layers:
+            if layer is output:
+                return output.name
+            if not _LINEAR.fullmatch(layer.class_name) or layer.activation not in (None, "linear"):
+                return None
+        return None
+
     def indices_of(self, layer: str) -> list[int]:
         """Positions in `variables` of what the layer owns."""
         return [i for i, variable in enumerate(self.variables) if variable.layer == layer]

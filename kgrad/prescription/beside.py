@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Finding
+from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.enough_path import prescribe_enough_path
 from kgrad.prescription.epochs import prescribe_enough_updates, prescribe_more_epochs
 from kgrad.prescription.input_scaling import prescribe_target_scaling
 from kgrad.prescription.momentum import prescribe_enough_descent
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.present_optimizer import present_optimizer
 from kgrad.prescription.usual_rate import prescribe_calmer_rate
 from kgrad.prescription.width import prescribe_wider
 

@@ -44,37 +44,40 @@ def prescribe_zero_bias(log: RunLog, finding: Finding) -> Prescription | None:
 
 
 def prescribe_centred_weights(log: RunLog, finding: Finding) -> Prescription | None:
-    """Weights around zero where units are dead from the first step and their weights lie to one side of it.
+    """Weights around zero where units get no gradient from the first step and their weights lie to one side of it.
 
-    Inputs of one sign then drive all units of a layer the same way, and where that is down none is ever on. What keeps
-    variance through rectifiers takes weights that are symmetric about zero (He et al. 2015, section 2.2).
+    Inputs of one sign then drive all units of a layer the same way: where that is down no ReLU is ever on, and sigmoids
+    go to their flat ends. What keeps variance through rectifiers takes weights that are symmetric about zero (He et
+    al. 2015, section 2.2). All weights that lie so are made anew.
     """
     if "zero_fraction" not in log or not len(log) or log.steps[0] > 0:
         return None
-    found = {}
-    for place, variable in enumerate(log.structure.variables):
-        lean = _lean(variable.initializer or {})
-        dead = float(log["zero_fraction"][0, place])
-        if variable.role == "kernel" and variable.layer in finding.layers and dead > _BORN_DEAD and lean >= 1:
-            found[variable.layer] = (dead, lean)
-    if not found:
+    lying = [(i, v) for i, v in enumerate(log.structure.variables) if v.role == "kernel" and _lean(v.initializer) >= 1]
+    dead = {v.layer: float(log["zero_fraction"][0, i]) for i, v in lying}
+    saturated = finding.rule == "saturated-activation"  # small gradients there are, of what lies at the flat ends
+    asleep = [name for name in dead if name in finding.layers and (saturated or dead[name] > _BORN_DEAD)]
+    found = {v.layer: _lean(v.initializer) for _, v in lying}
+    if not asleep:
         return None
     changes = {
         name: {"kernel_initializer": initializer(log.structure.effective_activation(name) or "linear")}
         for name in found
     }
-    worst = max(lean for _, lean in found.values())
+    worst = max(found.values())
     return Prescription(
         knob="initializer",
         target=tuple(found),
         before="weights to one side of zero",
         after=", ".join(dict.fromkeys(each["kernel_initializer"] for each in changes.values())),
-        why="These units are dead before the first update: their weights all have one sign, and so has what they get.",
+        why=f"These units {'saturate' if saturated else 'are dead'} before the first update: their weights lie to "
+        "one side of zero, and so does what they get.",
         code=layers_code((log.structure.layer(name), change) for name, change in changes.items()),
         finding=finding.rule,
         evidence=tuple(
-            Evidence(f"weights of {name} without gradient at the first step", dead, "share")
-            for name, (dead, _) in found.items()
+            Evidence(f"mean of the weights of {name} over their spread", found[name], "1", 1.0)
+            if saturated
+            else Evidence(f"weights of {name} without gradient at the first step", dead[name], "share")
+            for name in asleep
         ),
         settings={"initializers": changes},
         effect=Effect("mean of the weights over their spread", worst, 0.0, "1", "He et al. 2015, section 2.2")
@@ -83,8 +86,9 @@ def prescribe_centred_weights(log: RunLog, finding: Finding) -> Prescription | N
     )
 
 
-def _lean(initializer: Mapping[str, Any]) -> float:
+def _lean(initializer: Mapping[str, Any] | None) -> float:
     """The mean of what the initializer draws over its standard deviation; infinite for one value."""
+    initializer = initializer or {}
     config = {key: value for key, value in (initializer.get("config") or {}).items() if isinstance(value, int | float)}
     if initializer.get("class_name") == "RandomUniform":
         low, high = config.get("minval", -0.05), config.get("maxval", 0.05)

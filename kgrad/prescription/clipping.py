@@ -5,12 +5,12 @@ import numpy as np
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import FloatArray, RunLog
 from kgrad.prescription.code import number
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.learning_rate import TARGET_RATIO
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.present_optimizer import present_optimizer
 from kgrad.prescription.recompiled import recompiled
 
 # Healthy steps are to go free: the bound lies where nine in ten of them stay under it. Pascanu et al.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kgrad.prescription.present_optimizer import present_optimizer
+from kgrad.log.present_optimizer import present_optimizer
 
 # Keras' defaults of optimizer arguments: what equals them is not worth a line of code.
 _OPTIMIZER_DEFAULTS: dict[str, Any] = {

@@ -1,13 +1,13 @@
 """The learning-rate knob for a training to come: a rate at which the planned steps of Adam can arrive."""
 
 from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import number
 from kgrad.prescription.epochs import planned_updates
 from kgrad.prescription.learning_rate import moved
 from kgrad.prescription.optimizer import adam_rate, usual_weight
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.present_optimizer import present_optimizer
 from kgrad.prescription.recompiled import recompiled
 
 # Optimizers whose first step changes every weight by the rate (Kingma & Ba 2015, section 2.1).

@@ -3,11 +3,11 @@
 import math
 
 from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import fit_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.present_optimizer import present_optimizer
 
 # A path of about the weights' own size is where sound runs of small networks have learned their task.
 _PATH = 1.0

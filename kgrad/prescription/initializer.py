@@ -174,6 +174,8 @@ def _misfits(log: RunLog) -> list[_Misfit]:
         activation = log.structure.effective_activation(variable.layer)
         if variable.role == "recurrent_kernel":
             argument, needed, code = "recurrent_initializer", 1.0, '"orthogonal"'
+        elif variable.role == "kernel" and variable.layer in recurrent and variable.is_alike:
+            argument, needed, code = "kernel_initializer", 1.0, '"glorot_uniform"'  # Keras' own for all its gates
         elif variable.role == "kernel" and variable.layer not in recurrent:
             argument, needed, code = "kernel_initializer", gain(activation), initializer(activation)
         else:

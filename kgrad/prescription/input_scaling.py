@@ -7,11 +7,11 @@ from typing import Any
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.batch import TensorFacts
 from kgrad.log.objective import objectives
+from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import number, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.present_optimizer import present_optimizer
 
 # Whole numbers of one byte in at least so many features are pixels: they share one unit.
 _PIXELS = 64

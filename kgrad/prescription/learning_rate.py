@@ -4,12 +4,12 @@ import numpy as np
 
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import FloatArray, RunLog
 from kgrad.prescription.code import number
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.optimizer import ADAM_RATE, ADAM_START, LARGEST_RATE, PLAIN_OPTIMIZERS
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.present_optimizer import present_optimizer
 from kgrad.prescription.recompiled import recompiled
 
 # The middle, on a log scale, of the range 1e-4 ... 1e-1 that TheDeepChecker (Ben Braiek & Khomh 2023) takes for

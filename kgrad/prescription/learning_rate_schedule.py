@@ -1,10 +1,10 @@
 """The learning-rate-schedule knob: a rate that begins small, or that falls once the loss stands."""
 
 from kgrad.diagnosis.finding import Finding
+from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import optimizer_code
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.present_optimizer import present_optimizer
 
 
 def prescribe_decay(log: RunLog, finding: Finding) -> Prescription | None:

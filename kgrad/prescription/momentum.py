@@ -5,12 +5,12 @@ from typing import Any
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.diagnosis.skill import constant_answer
+from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.epochs import planned_updates
 from kgrad.prescription.input_scaling import are_off_scale
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.present_optimizer import present_optimizer
 from kgrad.prescription.recompiled import recompiled
 
 USUAL = 0.9

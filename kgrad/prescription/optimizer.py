@@ -4,11 +4,11 @@ import numpy as np
 
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import compiled_code, number, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.present_optimizer import present_optimizer
 
 # Keras' default, and the change of the median kernel by a sound first step under Adam: in half of 123 healthy trainings
 # it lies between 0.6 % and 2.3 % (`benchmarks/healthy_trainings.py` on both corpora).

@@ -23,6 +23,7 @@ from kgrad.prescription.clipping import prescribe_clipping, prescribe_global_cli
 from kgrad.prescription.conflicts import with_conflicts
 from kgrad.prescription.data_cleaning import prescribe_finite_rows
 from kgrad.prescription.epochs import prescribe_enough_updates, prescribe_more_epochs
+from kgrad.prescription.hidden_layer import prescribe_hidden_layer
 from kgrad.prescription.initializer import (
     prescribe_forget_bias,
     prescribe_initializer,
@@ -109,7 +110,9 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
         prescribe_leaky,
         prescribe_lower_rate,
     ),
-    "saturated-activation": _all(prescribe_initializer, prescribe_non_saturating, prescribe_normalization),
+    "saturated-activation": _all(
+        prescribe_centred_weights, prescribe_initializer, prescribe_non_saturating, prescribe_normalization
+    ),
     "poor-initialization": _all(
         prescribe_awake,
         prescribe_normalized_branches,
@@ -136,8 +139,10 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     "saddle-point": _all(prescribe_optimizer, prescribe_momentum, prescribe_initializer, prescribe_perturbation),
     "plateau": _all(
         prescribe_nonlinearity,
+        prescribe_hidden_layer,
         prescribe_non_saturating_chain,
         prescribe_optimizer,
+        prescribe_gated_cell,
         prescribe_initializer,
         prescribe_non_saturating,
         prescribe_higher_rate,

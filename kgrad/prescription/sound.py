@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Finding
+from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.activation import prescribe_awake, prescribe_bounded_growth, prescribe_non_saturating
 from kgrad.prescription.code import compiled_code, optimizer_code
@@ -11,7 +12,6 @@ from kgrad.prescription.initializer import prescribe_initializer
 from kgrad.prescription.input_scaling import scaling_of
 from kgrad.prescription.normalization import prescribe_normalization
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.present_optimizer import present_optimizer
 from kgrad.prescription.width import prescribe_wider, widened
 
 # Kingma & Ba 2015 recommend 1e-3; networks of a handful of units need larger steps to get anywhere.

@@ -3,12 +3,12 @@
 import math
 
 from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import number
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.momentum import LASTING, USUAL, USUAL_RATE
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.present_optimizer import present_optimizer
 from kgrad.prescription.recompiled import recompiled
 
 _USUAL_SPEED = USUAL_RATE / (1 - USUAL)

@@ -20,6 +20,7 @@ class Plan:
         optimizer_class: name of another optimizer of Keras; `None` keeps the present one.
         loss: what the model is compiled with.
         classes: layer name -> name of the Keras class that takes its place.
+        ahead: layer name -> layers to put in front of it, as pairs of class name and configuration.
         behind: layer name -> layers to put behind it, as pairs of class name and configuration.
         around: names of layers that get a connection around them.
         removed: names of layers to take out.
@@ -36,6 +37,7 @@ class Plan:
     optimizer_class: str | None = None
     loss: Any = None
     classes: dict[str, str] = field(default_factory=dict)
+    ahead: dict[str, list[tuple[str, dict[str, Any]]]] = field(default_factory=dict)
     behind: dict[str, list[tuple[str, dict[str, Any]]]] = field(default_factory=dict)
     around: set[str] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
@@ -47,7 +49,7 @@ class Plan:
     @property
     def rewires(self) -> bool:
         """Whether layers are added, taken out or connected in another way."""
-        return bool(self.behind or self.around or self.removed or self.front or self.output_scale)
+        return bool(self.ahead or self.behind or self.around or self.removed or self.front or self.output_scale)
 
     def place(self, path: str, prescription: Prescription) -> Place:
         """Where the layer lies; refuses a name that the model does not have."""

@@ -33,9 +33,13 @@ def normalization(plan: Plan, prescription: Prescription) -> None:
 
 
 def architecture(plan: Plan, prescription: Prescription) -> None:
-    """A connection around each layer, fewer layers, more units, or a gated cell in place of a plain recurrent one."""
+    """A connection around layers, fewer layers, more units, a hidden layer, or a gated cell in place of a plain one."""
     if "layers" in prescription.settings:
         layer_settings(plan, prescription)
+        return
+    if "hidden" in prescription.settings:
+        (path,) = prescription.target
+        plan.ahead[_bare(plan, path, prescription).path] = [("Dense", dict(prescription.settings["hidden"]))]
         return
     kind = prescription.settings.get("class_name")
     if prescription.settings.get("remove"):

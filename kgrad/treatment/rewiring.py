@@ -19,7 +19,7 @@ def rewired(model: keras.Model, plan: Plan, x: Any = None) -> keras.Model:
 
     Args:
         model: a copy that the caller owns.
-        plan: its `behind`, `around`, `removed`, `front` and `output_scale`.
+        plan: its `ahead`, `behind`, `around`, `removed`, `front` and `output_scale`.
         x: inputs, from which a `Normalization` in front takes mean and variance.
 
     Raises:
@@ -38,7 +38,8 @@ def _sequence(
     for layer in model.layers:
         path = f"{prefix}{layer.name}"
         if path not in plan.removed:
-            layers += [_inner(layer, plan, path, made), *_behind(plan, path, made)]
+            added = _added(plan.ahead, path, made), _added(plan.behind, path, made)
+            layers += [*added[0], _inner(layer, plan, path, made), *added[1]]
     return keras.Sequential([*layers, *end], name=model.name, trainable=model.trainable)
 
 
@@ -49,8 +50,10 @@ def _graph(
         path = f"{prefix}{layer.name}"
         if path in plan.removed:
             return args[0]
+        if path in plan.ahead:
+            args = (_through(_added(plan.ahead, path, made), args[0]), *args[1:])
         out = _inner(layer, plan, path, made)(*args, **kwargs)
-        out = _through(_behind(plan, path, made), out) if path in plan.behind else out
+        out = _through(_added(plan.behind, path, made), out) if path in plan.behind else out
         return keras.layers.Add()([args[0], out]) if path in plan.around else out
 
     def begin(tensor: Any) -> Any:
@@ -75,8 +78,10 @@ def _graph(
 
 
 def _inner(layer: Any, plan: Plan, path: str, made: dict[Any, Any]) -> Any:
-    """The layer itself; of a nested model, the one rewired in the same way, once."""
-    touched = [*plan.behind, *plan.around, *plan.removed]
+    """The layer itself; a new one where another width comes in; of a nested model, the one rewired likewise, once."""
+    if path in plan.ahead:
+        return made.setdefault(id(layer), type(layer).from_config(layer.get_config()))
+    touched = [*plan.ahead, *plan.behind, *plan.around, *plan.removed]
     if not is_graph(layer) or not any(each.startswith(f"{path}/") for each in touched):
         return layer
     if id(layer) not in made:
@@ -85,15 +90,15 @@ def _inner(layer: Any, plan: Plan, path: str, made: dict[Any, Any]) -> Any:
     return made[id(layer)]
 
 
-def _behind(plan: Plan, path: str, made: dict[Any, Any]) -> list[Any]:
-    """The layers that go behind the named one; a layer that is called twice shares them."""
-    if path not in made:
+def _added(places: dict[str, list[tuple[str, dict[str, Any]]]], path: str, made: dict[Any, Any]) -> list[Any]:
+    """The layers that go in front of the named one or behind it; a layer that is called twice shares them."""
+    if (id(places), path) not in made:
         name = path.replace("/", "_")
-        made[path] = [
+        made[id(places), path] = [
             getattr(keras.layers, kind)(**config, name=f"{name}_{kind.lower()}")
-            for kind, config in plan.behind.get(path, ())
+            for kind, config in places.get(path, ())
         ]
-    return made[path]
+    return list(made[id(places), path])
 
 
 def _through(layers: list[Any], tensor: Any) -> Any:

@@ -17,6 +17,7 @@ from kgrad.diagnosis.mismatches.mismatch import (
     largest_label,
 )
 from kgrad.diagnosis.reach import RANGES
+from kgrad.log.batch import TensorFacts
 from kgrad.log.objective import Objective
 
 # More distinct targets than these are no signs of classes, smoothed or not.
@@ -31,6 +32,8 @@ def one_unit(output: Objective, loss: str) -> Mismatch | None:
     fix: dict[str, Any] = {"activation": "linear"}
     if several > 1 and loss not in REGRESSION:
         fix = {"activation": "softmax", "units": several + 1, "loss": "sparse_categorical_crossentropy"}
+    elif loss not in REGRESSION and _are_values(output.target):
+        fix = {"activation": "linear", "loss": "mean_squared_error"}
     elif loss not in REGRESSION or (output.target is not None and several == 1):
         fix = {"activation": "sigmoid", "loss": "binary_crossentropy"}
     if output.activation == "softmax":
@@ -43,6 +46,13 @@ def one_unit(output: Objective, loss: str) -> Mismatch | None:
         text = f"{output.layer} has one unit, and {loss} over one number is the same whatever it answers."
         return Mismatch("one-unit-for-classes", text, fix, least="high")
     return None
+
+
+def _are_values(target: TensorFacts | None) -> bool:
+    """Whether targets are neither class numbers nor probabilities."""
+    if target is None or target.minimum is None or target.maximum is None or largest_label(target):
+        return False
+    return target.minimum < 0 or target.maximum > 1
 
 
 def broadcast(output: Objective, loss: str) -> Mismatch | None:

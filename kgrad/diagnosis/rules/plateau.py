@@ -62,8 +62,8 @@ def plateau(log: RunLog) -> Finding | None:
     differs by less than its noise. A flat stretch is a plateau where the loss falls a good deal afterwards, twice as
     fast at least, or where little was learned in a run that does not fall any more; so is the end of a run at the loss
     of a constant answer. A flat stretch after the loss has fallen, with nothing better to come, is convergence. Where
-    the hidden layers have no activation the finding says so: such a model stops at what a linear one can do, however
-    deep it is.
+    the hidden layers have no activation, or there are none, the finding says so: such a model stops at what a linear
+    one can do, however deep it is.
 
     Blind spot: a run that was stopped on a plateau after good progress looks converged, since nobody knows what
     would have come; whether it was a saddle takes the curvature to tell.
@@ -91,13 +91,16 @@ def plateau(log: RunLog) -> Finding | None:
     level = float(np.nanmedian(curve.level[first:end]))
     leaves = float(np.max(curve.leaves[first:end]))
     after = f", then fell by {100 * leaves:.0f} %" if leaves > LEAVES.value else " and never left it"
-    linear = log.structure.linear_layers
+    linear, lone = log.structure.linear_layers, log.structure.lone_layer
     why = f"; its {len(linear)} hidden layers have no activation, so the whole is one linear map" if linear else ""
+    if lone:
+        why = f"; {lone} is its only layer with weights, so the answer is one weighted sum of the inputs"
+    kind = {"kind": "no-hidden-layer" if lone else "linear"} if lone or linear else {}
     return Finding(
         rule="plateau",
         severity="high" if stuck and stands else "info" if harm(log) == "info" and share < LASTING.value else "medium",
         summary=f"The loss stood at {level:.3g} for {100 * share:.0f} % of the run (from step {begin}){after}{why}.",
-        layers=linear,
+        layers=(lone,) if lone else linear,
         first_step=begin,
         last_step=last,
         evidence=(
@@ -106,7 +109,7 @@ def plateau(log: RunLog) -> Finding | None:
             Evidence("learned in the whole run", reached, "share", NOT_LEARNED.value),
         ),
         confidence=0.9 if leaves > LEAVES.value else 0.75,
-        details={"level": level, "share": share, **({"kind": "linear"} if linear else {})},
+        details={"level": level, "share": share, **kind},
     )
 
 

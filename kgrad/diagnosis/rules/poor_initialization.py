@@ -68,11 +68,12 @@ def poor_initialization(log: RunLog) -> Finding | None:
     recurrent = _recurrent(log)
     if recurrent is not None:
         return recurrent
-    hidden = [i for i in signals.kernels(log)[:-1] if _class_of(log.structure, i) in _FULL]
-    if not hidden:
-        raise NotApplicable("the model has no hidden dense or convolutional layer that is trained")
     norms = log["weight_norm"][0]
-    alike = [i for i in hidden if _is_constant(log.structure.variables[i], norms[i])]
+    hidden = [i for i in signals.kernels(log)[:-1] if _class_of(log.structure, i) in _FULL]
+    states = _constant_states(log, norms)
+    if not hidden and not states:
+        raise NotApplicable("the model has no hidden dense or convolutional layer that is trained")
+    alike = [*states, *(i for i in hidden if _is_constant(log.structure.variables[i], norms[i]))]
     if alike:
         return _constant(log, alike, norms)
     deviation = {
@@ -122,6 +123,13 @@ def _class_of(structure: Structure, column: int) -> str:
 
 def _is_constant(variable: Variable, norm: float) -> bool:
     return variable.shape[-1] > 1 and (norm == 0 or (variable.is_alike and bool(np.isfinite(norm))))
+
+
+def _constant_states(log: RunLog, norms: np.ndarray) -> list[int]:
+    """Kernels of recurrent layers whose recurrent kernel is of one value as well: no two units ever differ."""
+    places = {(variable.layer, variable.role): i for i, variable in enumerate(log.structure.variables)}
+    alike = {key for key, i in places.items() if _is_constant(log.structure.variables[i], norms[i])}
+    return [places[key] for key in sorted(alike) if key[1] == "kernel" and (key[0], "recurrent_kernel") in alike]
 
 
 def _constant(log: RunLog, columns: list[int], norms: np.ndarray) -> Finding:

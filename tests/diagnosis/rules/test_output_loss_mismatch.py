@@ -54,6 +54,8 @@ SICK = [
     ("softmax", 3, "sparse_categorical_crossentropy", CLASSES / 255, "labels-not-whole", {}),
     ("softmax", 3, "mse", np.maximum(ONE_HOT, ONE_HOT[::-1]), "softmax-for-several", {"activation": "sigmoid"}),
     ("sigmoid", 1, "cosine_similarity", BINARY, "one-unit-for-classes", {"activation": "sigmoid"}),
+    ("linear", 1, "cosine_similarity", VALUES, "one-unit-for-classes", {"activation": "linear"}),
+    ("linear", 1, "cosine_similarity", VALUES, "one-unit-for-classes", {"loss": "mean_squared_error"}),
     ("sigmoid", 1, "kl_divergence", BINARY, "one-unit-for-classes", {"loss": "binary_crossentropy"}),
     ("linear", 1, "hinge", VALUES, "hinge-of-values", {"loss": "mean_squared_error"}),
     ("tanh", 1, "squared_hinge", VALUES, "hinge-of-values", {"activation": "linear"}),

@@ -48,3 +48,36 @@ def test_dropout_of_nearly_all():
 
 def test_without_either_it_does_not_apply():
     assert outcome(RULE, deep()).status == "not applicable"
+
+
+def test_dropout_inside_of_a_recurrent_layer():
+    log = penalised(strength=0)
+    lstm = Layer("lstm", "LSTM", 3, config={"dropout": 0.1, "recurrent_dropout": 0.95})
+    finding = outcome(
+        RULE, replace(log, structure=replace(log.structure, layers=(*log.structure.layers, lstm)))
+    ).finding
+    assert (finding.details["kind"], finding.layers) == ("dropout", ("lstm",))
+
+
+def decayed(decay, left, loss=2.3, rate=0.002):
+    """Kernels that shrink to a share, under an optimizer with this decay."""
+    shrinking = np.geomspace(2.0, 2.0 * left, 200)[:, None].repeat(6, 1)
+    loss = np.full(200, loss) + 0.01 * np.random.default_rng(0).normal(size=200)
+    log = deep(layers=3, loss=loss, weight_norm=shrinking, learning_rate=np.full(200, rate))
+    config = {"learning_rate": rate, "weight_decay": decay}
+    return replace(log, info={**log.info, "optimizer": {"class_name": "AdamW", "config": config}})
+
+
+def test_a_decay_that_takes_the_weights_away():
+    finding = outcome(RULE, decayed(50.0, 0.01)).finding
+    assert (finding.severity, finding.details["kind"]) == ("high", "decay")
+    assert finding.evidence[0].value == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("decay", "left"),
+    [(50.0, 0.5), (0.004, 0.01)],
+    ids=["the gradient keeps them", "what shrinks them is not the decay"],
+)
+def test_a_decay_in_balance_is_none(decay, left):
+    assert outcome(RULE, decayed(decay, left)).status == "clear"
