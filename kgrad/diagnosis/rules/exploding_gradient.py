@@ -53,10 +53,10 @@ def exploding_gradient(log: RunLog) -> Finding | None:
 
     Measured: the global norm against the smallest it had been until then (the median of five steps, so that one
     calm batch does not count), together with the loss. It explodes where the norm stays a hundred times above for
-    some steps (and beyond its own noise), or until it is no longer finite, while the loss rises too; or where the
-    norm grows steadily by some decades from the last layer back to the first and the loss makes no progress. Told
-    apart are `growth` that lasts, `spikes` that pass, growth of the weights with it (`weights`), and growth over
-    `depth`. What passes in a run that learns is a note.
+    some steps (and beyond its own noise), or until it is no longer finite, while the loss rises too (one spike is
+    enough where hardly a gradient is left behind it); or where the norm grows steadily by some decades from the last
+    layer back to the first and the loss makes no progress. Told apart are `growth` that lasts, `spikes` that pass,
+    growth of the weights with it (`weights`), and growth over `depth`. What passes in a run that learns is a note.
 
     Blind spot: a run that is not finite after its very first step shows no growth: it is `nonfinite-gradient`.
     A large norm at the start that calms down by itself is not called a disease.
@@ -71,7 +71,8 @@ def exploding_gradient(log: RunLog) -> Finding | None:
     if not dies:
         above = growth >= max(GROWTH.value, _noise(norm[finite]))
     onset = int(np.argmax(above)) if above.any() else len(norm)
-    if onset < len(norm) and (above.sum() >= STEPS.value or dies) and (dies or _loss_rises(log, onset)):
+    lasts = above.sum() >= STEPS.value or dies or _is_silenced(norm, growth, onset)
+    if onset < len(norm) and lasts and (dies or _loss_rises(log, onset)):
         return _over_steps(log, growth, onset, dies)
     return _over_depth(log)
 
@@ -86,6 +87,15 @@ def _growth(norm: FloatArray, finite: np.ndarray) -> FloatArray:
     with np.errstate(over="ignore"):
         growth[finite] = known / np.maximum(calm, np.finfo(float).tiny)
     return growth
+
+
+def _is_silenced(norm: FloatArray, growth: FloatArray, onset: int) -> bool:
+    """Whether hardly a gradient is left behind the first step above: one spike was enough to throw the run away."""
+    after = norm[onset + 1 :]
+    if len(after) < STEPS.value:
+        return False
+    calm = float(norm[onset] / growth[onset])
+    return bool(np.median(np.nan_to_num(after, posinf=np.inf)) * GROWTH.value <= calm)
 
 
 def _noise(norm: FloatArray) -> float:

@@ -59,8 +59,8 @@ def underfitting(log: RunLog) -> Finding | None:
     return Finding(
         rule="underfitting",
         severity="low" if reasons else "info",
-        summary=f"It learned {max(100 * reached, 0):.0f} % of what a constant answer leaves, {goes_on}. Nothing broken was "
-        f"found: {' and '.join(reasons) or 'it takes a model of another kind, or such data hold no more'}.",
+        summary=f"It learned {100 * max(reached, 0):.0f} % of what a constant answer leaves, {goes_on}. Nothing broken "
+        f"was found: {' and '.join(reasons) or 'it takes a model of another kind, or such data hold no more'}.",
         first_step=int(log.steps[0]),
         last_step=int(log.steps[-1]),
         evidence=(

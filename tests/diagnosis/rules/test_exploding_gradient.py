@@ -108,3 +108,12 @@ def test_a_first_row_that_happens_to_be_right_makes_no_explosion():
     assert outcome("exploding-gradient", log).status == "clear"
     grown = replace(log, columns={**log.columns, "global_norm": 1e3 * norm, "loss": 1e3 * loss})
     assert outcome("exploding-gradient", grown).status == "found"
+
+
+@pytest.mark.parametrize(("after", "found"), [(1e-15, True), (1.0, False)], ids=["thrown away", "recovered"])
+def test_one_spike_is_enough_where_no_gradient_is_left(after, found):
+    norm = np.concatenate([[2.0, 3.0, 5e9], np.full(197, after)])
+    loss = np.concatenate([[2.0, 2.1, 1e9], np.full(197, 3.0)])
+    said = outcome("exploding-gradient", deep(loss=loss, global_norm=norm))
+    assert (said.status == "found") is found
+    assert not found or (said.finding.severity, said.finding.details["kind"]) == ("high", "spikes")
