@@ -131,7 +131,12 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     "learning-rate-too-low": _all(prescribe_optimizer, prescribe_suggested_rate, prescribe_momentum),
     "slow-convergence": _all(prescribe_smaller_batch, prescribe_more_epochs, prescribe_momentum),
     "underfitting": _all(
-        prescribe_enough_updates, prescribe_more_epochs, prescribe_wider, prescribe_optimizer, prescribe_normalization
+        prescribe_nonlinearity,
+        prescribe_enough_updates,
+        prescribe_more_epochs,
+        prescribe_wider,
+        prescribe_optimizer,
+        prescribe_normalization,
     ),
     "noisy-gradient": _all(prescribe_accumulation),
     "clipping-too-tight": _all(prescribe_looser_clipping),

@@ -7,6 +7,7 @@ from kgrad.diagnosis.finding import Finding
 from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.activation import prescribe_awake, prescribe_bounded_growth, prescribe_non_saturating
+from kgrad.prescription.architecture import prescribe_gated_cell
 from kgrad.prescription.code import compiled_code, optimizer_code
 from kgrad.prescription.initializer import prescribe_initializer
 from kgrad.prescription.input_scaling import scaling_of
@@ -26,7 +27,8 @@ def sound_changes(log: RunLog, diagnosis: Diagnosis, offered: Sequence[Prescript
     """Changes of several knobs at once, each a way of training that works for most networks.
 
     Adam at its usual rate and at ten times that, with rectifiers and their initialization where the present ones
-    saturate, die or start off scale, with inputs brought to unit scale, and at last with normalization inside. What
+    saturate, die or start off scale, with inputs brought to unit scale, with normalization inside, and at last with
+    gated cells in place of plain recurrent ones. What
     was prescribed for output, input and penalties stays part of each, and so do more units for layers of a handful.
 
     Args:
@@ -44,7 +46,7 @@ def sound_changes(log: RunLog, diagnosis: Diagnosis, offered: Sequence[Prescript
         log, roots = widened(log, *wider), (*wider, *roots)
     start, adam, fast = _start(log, finding), _adam(log, finding, _ADAM_RATES[0]), _adam(log, finding, _ADAM_RATES[1])
     scaling = () if any(each.knob == "input_scaling" for each in roots) else _one(scaling_of(log, finding))
-    inside = _one(prescribe_normalization(log, finding))
+    inside, gated = _one(prescribe_normalization(log, finding)), _one(prescribe_gated_cell(log, finding))
     changes = [
         (*roots, *start, adam),
         (*roots, *start, fast),
@@ -52,6 +54,7 @@ def sound_changes(log: RunLog, diagnosis: Diagnosis, offered: Sequence[Prescript
         (*roots, adam),
         (*roots, *scaling, *start, *inside, adam),
     ]
+    changes += [(*roots, *gated, adam)] if gated else []
     return tuple({"\n".join(each.code for each in change): change for change in changes}.values())
 
 

@@ -166,13 +166,16 @@ def test_a_deep_chain_that_vanishes_gets_a_way_around_and_normalization():
             runs_as_pasted(each)
 
 
-def test_a_plain_recurrent_layer_is_gated():
+@pytest.mark.parametrize("rule", ["vanishing-gradient", "plateau"])
+def test_a_plain_recurrent_layer_is_gated(rule):
     log = deep(layers=2)
+    log = replace(log, info={**log.info, "optimizer": {"class_name": "Adam", "config": {"learning_rate": 0.001}}})
     recurrent = Layer("rnn", "SimpleRNN", 0, "tanh", 8, config={"units": 8, "return_sequences": True})
     variables = (Variable("rnn/kernel", "rnn", "kernel", (4, 8)), *log.structure.variables[1:])
     structure = replace(log.structure, layers=(recurrent, *log.structure.layers[1:]), variables=variables)
-    offered = named("vanishing-gradient", replace(log, structure=structure))
+    offered = named(rule, replace(log, structure=structure))
     gated = next(each for each in offered if each.knob == "architecture")
+    assert rule != "plateau" or offered[0] is gated
     assert gated.code.startswith("keras.layers.LSTM(8, return_sequences=True)")
     runs_as_pasted(gated)
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding, power
-from kgrad.diagnosis.loss_curve import late_fall
+from kgrad.diagnosis.loss_curve import is_standing
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.diagnosis.skill import harm, is_certain, learned
 from kgrad.log.run_log import RunLog
@@ -32,7 +32,12 @@ LARGEST = Limit(
     "end there (Bengio 2012, section 3.1.1, gives 1e-6 to 1 for standardised inputs).",
 )
 NOT_LEARNED = Limit("learned", 0.3, "share", "as in the rule plateau.")
-FALLS = Limit("fall of the loss over the last half", 0.02, "share", "as in slow-convergence.")
+FALLS_UNSEEN = Limit(
+    "fall of the loss over the last half that noise may hide",
+    0.05,
+    "share",
+    "only where noise hides no more is a loss shown to stand (own choice).",
+)
 SOME = Limit("learned, some", 0.1, "share", "as in the rule plateau: more is no noise of nothing.")
 IDLE = Limit(
     "learning rate over its own largest",
@@ -46,7 +51,7 @@ FEWEST = Limit("steps", 50, "steps", "fewer steps say that there were few, which
 
 @rule(
     columns=("loss", "learning_rate", "update_norm", "weight_norm"),
-    limits=(PATH, RATIO, LARGEST, NOT_LEARNED, FALLS, SOME, IDLE, ENOUGH, FEWEST),
+    limits=(PATH, RATIO, LARGEST, NOT_LEARNED, FALLS_UNSEEN, SOME, IDLE, ENOUGH, FEWEST),
     symptom_of=(
         *("nonfinite-gradient", "exploding-gradient", "vanishing-gradient", "dead-units", "saturated-activation"),
         *("output-loss-mismatch", "unscaled-inputs", "poor-initialization", "over-regularised", "disconnected-weights"),
@@ -60,9 +65,9 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
     Measured: the update of the median kernel relative to its size, per step and summed over the run. The learning
     rate is too low where little was learned, the weights went less than half their size, the median step is under the
     usual one, and a learning rate under 1 would make up for it. Where one kernel moves at the usual pace already it is
-    the gradient that is too small for the others, not the rate. A loss that fell some way and then stood for the last
-    half of the run has been stopped by something else, for small steps never stop it. And whether the learning rate
-    itself was all but zero for most of the run (`idle`).
+    the gradient that is too small for the others, not the rate. A loss that fell some way and is shown to stand
+    for the last half of the run has been stopped by something else, for small steps never stop it. And whether the
+    learning rate itself was all but zero for most of the run (`idle`).
 
     Blind spot: under SGD a small gradient has the same sign as a small learning rate; where another rule explains the
     small gradient, this finding is its symptom.
@@ -82,8 +87,7 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
     rate = float(np.nanmedian(log["learning_rate"]))
     if reached >= NOT_LEARNED.value or path >= PATH.value or not ratio > 0 or fastest >= RATIO.value or rate <= 0:
         return None
-    fall, noise = late_fall(log)
-    if reached >= SOME.value and fall <= max(FALLS.value, noise):
+    if reached >= SOME.value and is_standing(log["loss"][len(log) // 2 :], FALLS_UNSEEN.value):
         return None
     needed = rate * RATIO.value / ratio
     if needed > LARGEST.value * max(1.0, rate):

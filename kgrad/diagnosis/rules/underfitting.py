@@ -41,8 +41,9 @@ def underfitting(log: RunLog) -> Finding | None:
     """Little was learned, and no other rule finds why.
 
     Measured: the share of the way from a constant answer's loss to a perfect one. Asked only where no other rule found
-    a disease. It is one where few updates were planned or a hidden layer has a handful of units, and a note otherwise
-    (Goodfellow et al. 2016, "Deep Learning", section 5.2).
+    a disease. It is one where few updates were planned, a hidden layer has a handful of units, or the hidden layers
+    have no activation and are one linear map, and a note otherwise (Goodfellow et al. 2016, "Deep Learning", section
+    5.2).
 
     Blind spot: it cannot know what the data hold. Under noisy targets so little may be all that can be learned.
     """
@@ -53,6 +54,7 @@ def underfitting(log: RunLog) -> Finding | None:
         return None
     fall, noise = late_fall(log)
     falls = fall > max(FALLS.value, noise)
+    linear = log.structure.linear_layers
     goes_on = "and the loss still falls" if falls else "and the loss falls no further beyond its noise"
     reasons = _reasons(log)
     moved = {"path": signals.path(log)} if falls and "update_norm" in log and "weight_norm" in log else {}
@@ -68,7 +70,8 @@ def underfitting(log: RunLog) -> Finding | None:
             Evidence(FALLS.name, fall, FALLS.unit, FALLS.value),
         ),
         confidence=0.6,
-        details={**moved, "falls": falls},
+        layers=linear,
+        details={**moved, "falls": falls, **({"kind": "linear"} if linear else {})},
     )
 
 
@@ -76,6 +79,8 @@ def _reasons(log: RunLog) -> list[str]:
     """Why so little may have been learned, in words."""
     steps, narrow = planned_steps(log), narrow_layers(log)
     reasons = [f"{steps} steps are few"] if steps < FEW.value else []
+    if log.structure.linear_layers:
+        reasons.append("its hidden layers have no activation, so the whole is one linear map")
     if narrow:
         least = min(narrow, key=lambda layer: layer.units or 1)
         reasons.append(f"{least.name} has {least.units} unit{'s' * (least.units != 1)}")

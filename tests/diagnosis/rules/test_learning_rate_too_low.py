@@ -77,3 +77,9 @@ def test_a_schedule_that_ended_long_before_the_run():
     assert outcome(RULE, creeping(loss=stuck, rate=0.0)).finding.details["kind"] == "idle"
     learned = creeping(ratio=1e-2, loss=np.geomspace(2.3, 0.1, 200), learning_rate=rate)
     assert outcome(RULE, learned).status == "clear"
+
+
+@pytest.mark.parametrize(("spread", "found"), [(0.2, True), (0.01, False)], ids=["noise may hide a fall", "it stands"])
+def test_only_a_loss_that_is_shown_to_stand_was_stopped_by_something_else(spread, found):
+    loss = np.maximum(np.linspace(2.3, 1.5, 200), 1.95) + spread * np.random.default_rng(0).normal(size=200)
+    assert (outcome(RULE, creeping(loss=loss)).status == "found") is found

@@ -83,6 +83,17 @@ def test_a_long_training_that_was_stopped_early_is_not_short():
     assert outcome(RULE, replace(log, info={**log.info, "fit": planned})).finding.severity == "info"
 
 
+def test_layers_without_activation_get_one():
+    log = run(0.3)
+    layers = [replace(each, activation="linear") for each in log.structure.layers[:-1]]
+    log = replace(log, structure=replace(log.structure, layers=(*layers, log.structure.layers[-1])))
+    diagnosis = diagnose(log)
+    found = next(each for each in diagnosis.findings if each.rule == RULE)
+    assert (found.severity, found.layers) == ("low", ("dense_0", "dense_1"))
+    assert "one linear map" in found.summary
+    assert prescribe(log, diagnosis)[0].knob == "activation"
+
+
 def test_few_updates_get_more_even_where_noise_hides_that_the_loss_falls():
     log = run(0.3, steps=60, planned=3)
     first = prescribe(log, diagnose(log))[0]
