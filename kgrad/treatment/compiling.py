@@ -64,7 +64,7 @@ def _other(plan: Plan) -> Any:
     kind = getattr(keras.optimizers, str(plan.optimizer_class), None)
     try:
         return kind(**plan.optimizer)  # type: ignore[misc]
-    except TypeError as error:
+    except (TypeError, ValueError) as error:  # Keras raises the one or the other for arguments it does not know
         raise TreatmentError(f"Keras has no optimizer {plan.optimizer_class!r} with these settings: {error}") from error
 
 

@@ -370,6 +370,7 @@ def init(path, **arguments):
         ([init("first")], "names no initializer"),
         ([prescription("activation", ["first"], activation="magic")], "no activation of Keras"),
         ([prescription("activation", ["first"])], "no activation of Keras"),
+        ([prescription("optimizer", optimizer="Adam"), prescription("optimizer", momentum=0.9)], "no optimizer 'Adam'"),
     ],
 )
 def test_what_cannot_be_applied_is_refused_with_the_reason(changes, reason):
