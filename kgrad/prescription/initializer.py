@@ -174,14 +174,17 @@ def _misfits(log: RunLog) -> list[_Misfit]:
         activation = log.structure.effective_activation(variable.layer)
         if variable.role == "recurrent_kernel":
             argument, needed, code = "recurrent_initializer", 1.0, '"orthogonal"'
-        elif variable.role == "kernel" and variable.layer in recurrent and variable.is_alike:
-            argument, needed, code = "kernel_initializer", 1.0, '"glorot_uniform"'  # Keras' own for all its gates
-        elif variable.role == "kernel" and variable.layer not in recurrent:
+        elif variable.role == "kernel" and variable.layer in recurrent:  # Keras' own, over all its gates
+            needed = math.sqrt(2 * variable.shape[0] / (variable.shape[0] + variable.shape[-1]))
+            argument, code = "kernel_initializer", '"glorot_uniform"'
+        elif variable.role == "kernel":
             argument, needed, code = "kernel_initializer", gain(activation), initializer(activation)
         else:
             continue
         ratio = spread * math.sqrt(variable.fans[0]) / needed
         fits = 1 / _TOLERANCE < ratio < _TOLERANCE and not variable.is_alike
+        if argument == "kernel_initializer" and variable.layer in recurrent:  # what is small here does little harm
+            fits = ratio < _LARGE_HEAD and not variable.is_alike
         if len(kernels) > 1 and variable is kernels[-1][1]:
             fits = ratio < _LARGE_HEAD
         if math.isfinite(ratio) and not fits and not _is(variable, code):

@@ -17,7 +17,7 @@ from kgrad.prescription.prescription import Prescription
 _PIXELS = 64
 # Keras' default for SGD, which suits inputs of unit scale.
 _USUAL_RATE = 0.01
-# As the rule `unscaled-inputs` has it.
+# As the rule `unscaled-inputs` has it; what is as small is lost in the noise of what first weights answer.
 _LARGE_TARGETS = 100.0
 # A root mean square within this factor of 1 is left alone.
 _NEAR = 3.0
@@ -172,7 +172,8 @@ def _targets(log: RunLog) -> dict[str, Any]:
 
 def _standardised(facts: TensorFacts) -> dict[str, Any]:
     """How to standardise targets that are far from unit scale; nothing for others."""
-    if not facts.std or max(facts.feature_std_maximum or 0.0, facts.feature_mean_maximum or 0.0) < _LARGE_TARGETS:
+    scale = max(facts.feature_std_maximum or 0.0, facts.feature_mean_maximum or 0.0)
+    if not facts.std or 1 / _LARGE_TARGETS < scale < _LARGE_TARGETS:
         return {}
     return {"targets": "standardise", "mean": facts.mean, "std": facts.std}
 

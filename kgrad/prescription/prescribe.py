@@ -23,6 +23,7 @@ from kgrad.prescription.clipping import prescribe_clipping, prescribe_global_cli
 from kgrad.prescription.conflicts import with_conflicts
 from kgrad.prescription.data_cleaning import prescribe_finite_rows
 from kgrad.prescription.epochs import prescribe_enough_updates, prescribe_more_epochs
+from kgrad.prescription.frozen import prescribe_unfrozen
 from kgrad.prescription.hidden_layer import prescribe_hidden_layer
 from kgrad.prescription.initializer import (
     prescribe_forget_bias,
@@ -145,6 +146,7 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     "plateau": _all(
         prescribe_nonlinearity,
         prescribe_hidden_layer,
+        prescribe_unfrozen,
         prescribe_non_saturating_chain,
         prescribe_optimizer,
         prescribe_gated_cell,

@@ -50,7 +50,8 @@ def prescribe_wider(log: RunLog, finding: Finding) -> Prescription | None:
 
 def is_wider(prescription: Prescription) -> bool:
     """Whether it is one of `prescribe_wider`."""
-    return prescription.knob == "architecture" and "layers" in prescription.settings
+    layers = prescription.settings.get("layers", {}) if prescription.knob == "architecture" else {}
+    return any("units" in arguments for arguments in layers.values())
 
 
 def code_without(wider: Prescription, names: Collection[str]) -> str:

@@ -9,6 +9,7 @@ import kgrad
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.structure import Layer
 from kgrad.prescription import prescribe
+from kgrad.prescription.usual_rate import prescribe_calmer_rate
 
 from ..diagnosis.rules.cases import deep
 from ..diagnosis.rules.test_learning_rate_too_high import thrown
@@ -74,8 +75,8 @@ def test_dropout_takes_no_inputs_and_leaves_units_enough():
     )
     log = replace(log, structure=replace(log.structure, layers=layers))
     (offered,) = named("over-regularised", log, kind="dropout", layers=("of_inputs", "of_units"))
-    assert offered.settings["layers"] == {"of_inputs": {"rate": 0.0}, "of_units": {"rate": 0.3}}
-    assert offered.after == "0.3; no dropout of the inputs"
+    assert offered.settings["layers"] == {"of_inputs": {"rate": 0.0}, "of_units": {"rate": 0.2}}
+    assert offered.after == "0.2; no dropout of the inputs"
     runs_as_pasted(offered)
 
 
@@ -93,3 +94,13 @@ def test_a_push_of_trained_weights_is_part_of_no_joint_answer():
     offered = prescribe(log, replace(kgrad.diagnose(log), outcomes=outcomes))
     assert any("perturbation" in each.settings for each in offered)
     assert "perturbation" not in str(offered[0].settings)
+
+
+@pytest.mark.parametrize(("momentum", "calmer"), [(0.9, True), (0.0, False)], ids=["80 times as fast", "as usual"])
+def test_units_that_died_at_many_times_the_usual_rate_get_that_beside_their_cure(momentum, calmer):
+    config = {"learning_rate": 0.8 if momentum else 0.1, "momentum": momentum}
+    log = deep(zero_fraction=np.ones((200, 16)))
+    log = replace(log, info={**log.info, "optimizer": {"class_name": "SGD", "config": config}})
+    offered = prescribe_calmer_rate(log, Finding("dead-units", "high", "they are dead."))
+    assert (offered is not None) is calmer
+    assert not calmer or (offered.settings["learning_rate"], offered.settings["momentum"]) == (0.01, 0.9)

@@ -48,6 +48,12 @@ def one_unit(output: Objective, loss: str) -> Mismatch | None:
     return None
 
 
+def _are_shares(target: TensorFacts) -> bool:
+    """Whether every target lies from 0 to 1."""
+    known = target.minimum is not None and target.maximum is not None
+    return known and (target.minimum or 0.0) >= 0 and (target.maximum or 0.0) <= 1 + TOLERANCE.value
+
+
 def _are_values(target: TensorFacts | None) -> bool:
     """Whether targets are neither class numbers nor probabilities."""
     if target is None or target.minimum is None or target.maximum is None or largest_label(target):
@@ -192,8 +198,19 @@ def classes_by_distance(output: Objective, loss: str) -> Mismatch | None:
 
 
 def independent_units(output: Objective, loss: str) -> Mismatch | None:
-    """Sigmoids, each for itself, under a loss that compares classes; it works, a softmax says the same."""
+    """Sigmoids, each for itself, under a loss that compares classes.
+
+    For one class of several it works, a softmax says the same. For targets that do not sum to 1 it does not: Keras
+    divides the answers by their sum, so that only their proportions are trained.
+    """
     if loss not in CATEGORICAL | SPARSE or output.activation not in ("sigmoid", "hard_sigmoid"):
         return None
+    target = output.target
+    each_for_itself = target is not None and not target.row_sums_one and 1 < target.features == output.units
+    if loss == "categorical_crossentropy" and target is not None and each_for_itself and _are_shares(target):
+        total = (target.mean or 0.0) * target.features
+        text = f"{loss} compares the units of {output.layer}; the rows of the targets sum to {total:.3g} on average."
+        evidence = (Evidence("mean sum of a row of targets", total),)
+        return Mismatch("classes-of-several", text, {"loss": "binary_crossentropy"}, least="low", evidence=evidence)
     text = f"{output.layer} is a {output.activation} under {loss}, which compares classes: a softmax says the same."
     return Mismatch("sigmoid-for-classes", text, {"activation": "softmax"}, "info", "info")

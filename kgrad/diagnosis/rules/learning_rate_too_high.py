@@ -63,6 +63,8 @@ RISEN = Limit(
     "rise of the loss over its start", 0.2, "share", "as the fall that plateau calls one, upward, beyond six errors."
 )
 _HALF = 0.5
+# Means of nothing but noise differ by about one standard error from one to the next, the median one.
+_NOISES = 2.0
 # As in `skill`: the best of many windows lies some errors low by chance.
 _ERRORS = 6.0
 # Rows whose losses tell a throw from one row that is far off.
@@ -161,7 +163,7 @@ def _oscillation(log: RunLog) -> Finding | None:
     change = np.diff(half) / expected
     turns = float(np.mean(np.sign(change[1:]) != np.sign(change[:-1]))) if len(change) > 1 else 0.0
     swing = float(np.median(np.abs(change)))
-    if turns < TURNS.value or swing < SWING.value:
+    if turns < TURNS.value or swing < max(SWING.value, _NOISES * _noise_of_epochs(log) / expected):
         return None
     reached = 1.0 - float(np.min(means)) / expected
     rate = float(np.nanmedian(log["learning_rate"]))
@@ -183,6 +185,17 @@ def _oscillation(log: RunLog) -> Finding | None:
         confidence=0.75,
         details={"kind": "oscillation", "learning_rate": rate, "suggested": rate / 10},
     )
+
+
+def _noise_of_epochs(log: RunLog) -> float:
+    """The standard error of the mean loss of an epoch, by how batches differ within one; 0 where it is not known."""
+    ends = np.asarray(log.epochs.get("last_step", ()), dtype=float)
+    places = np.searchsorted(log.steps, ends, side="right")
+    parts = [part for part in np.split(log["loss"], places[:-1]) if len(part) > 1] if len(places) > 1 else []
+    if not parts:
+        return 0.0
+    batches = float(np.median(np.diff(ends)))
+    return math.sqrt(float(np.median([part.var(ddof=1) for part in parts])) / batches)
 
 
 def _unlearned(log: RunLog) -> Finding | None:

@@ -43,6 +43,7 @@ SCALES = Limit(
 # Decades that a sigmoid takes from a signal by itself: its greatest slope is 1/4.
 _OF_SIGMOID = math.log10(4)
 _FULL = ("Dense", "Conv1D", "Conv2D", "Conv3D")
+_GATED = ("LSTM", "GRU")
 _MEMORY = 10  # steps over which a state is looked at
 _MOST = 300.0  # decades that a float can hold
 _BOUNDED = frozenset({"tanh", "sigmoid", "hard_sigmoid", "hard_tanh", "softsign", "softmax"})
@@ -57,11 +58,12 @@ def poor_initialization(log: RunLog) -> Finding | None:
     factors outside that range are multiplied along the graph, from the inputs' own scale on, starting anew behind
     a normalization. Where sigmoids take more from the signal than small weights do, the weights are a note. Kernels
     of one value keep all units of a layer alike for ever. A SimpleRNN multiplies by its recurrent kernel once per step
-    of the sequence: without a bounded activation its signals grow, and a small kernel forgets. The severity follows the
-    harm.
+    of the sequence: without a bounded activation its signals grow, and a small kernel forgets. Large kernels
+    hold the gates of an LSTM or a GRU open or shut. The severity follows the harm.
 
     Blind spot: within the range the fit of gain and activation is not judged (a deep sigmoid network fades with any
-    of the usual initializers: that is `vanishing-gradient`); gated recurrent layers and attention are not looked at.
+    of the usual initializers: that is `vanishing-gradient`); small weights of gated layers and attention are not looked
+    at.
     """
     if not len(log) or int(log.steps[0]) != 0:
         raise NotApplicable("the initial weights are not known: the first recorded step is not the run's first")
@@ -89,7 +91,13 @@ def _recurrent(log: RunLog) -> Finding | None:
     lengths = [facts.shape[0] for facts in (log.batch.inputs if log.batch else ()) if len(facts.shape) == 2]
     for i, variable in enumerate(log.structure.variables):
         owner = next((each for each in log.structure.layers if each.name == variable.layer), None)
-        if owner is None or owner.class_name != "SimpleRNN" or variable.role != "recurrent_kernel" or not lengths:
+        if owner is None or variable.role != "recurrent_kernel" or not lengths:
+            continue
+        if owner.class_name in _GATED and (excess := _excess(log, owner.name)) >= LARGE.value:
+            text = f"The weights of {owner.name} are {excess:.3g} times too large: its gates begin wide open or shut."
+            seen = (Evidence("weights over those of sound ones", excess, "1", LARGE.value),)
+            return _finding(log, (owner.name,), "too-large", text, seen, 0.85, {"factor": excess})
+        if owner.class_name != "SimpleRNN":
             continue
         gain = float(log["weight_norm"][0, i]) / math.sqrt(variable.shape[0])
         if gain > 0 and gain ** min(_MEMORY, max(lengths)) < FORGETS.value:
@@ -104,6 +112,17 @@ def _recurrent(log: RunLog) -> Finding | None:
             summary = f"{text} {power(10**decades)}."
             return _finding(log, (owner.name,), "recurrent", summary, seen, 0.9, {"factor": 10**decades})
     return None
+
+
+def _excess(log: RunLog, name: str) -> float:
+    """How many times larger the kernels of a gated layer are than Glorot's and orthogonal ones, the larger of both."""
+    factors = []
+    for i, variable in enumerate(log.structure.variables):
+        if variable.layer == name and variable.role in ("kernel", "recurrent_kernel"):
+            fan_in, gates = variable.shape[0], variable.shape[-1]
+            sound = 1 / fan_in if variable.role == "recurrent_kernel" else 2 / (fan_in + gates)
+            factors.append(float(log["weight_norm"][0, i]) / math.sqrt(variable.size * sound))
+    return max(factors, default=0.0) if all(map(math.isfinite, factors)) else 0.0
 
 
 def _forgetful(log: RunLog, name: str, gain: float, steps: int) -> Finding:

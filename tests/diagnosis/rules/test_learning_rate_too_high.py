@@ -90,6 +90,15 @@ def test_a_loss_that_swings_from_epoch_to_epoch():
     assert (finding.severity, finding.details["kind"]) == ("medium", "oscillation")
 
 
+@pytest.mark.parametrize(("spread", "found"), [(0.01, True), (2.0, False)], ids=["large batches", "two rows of two"])
+def test_swings_within_the_noise_of_short_epochs_are_none(spread, found):
+    log = swinging(swing=0.1)
+    noisy = log["loss"] + spread * np.random.default_rng(0).normal(size=200)
+    ends = np.arange(9, 200, 10)
+    log = replace(log, columns={**log.columns, "loss": noisy}, epochs={**log.epochs, "last_step": ends})
+    assert (outcome(RULE, log).status == "found") is found
+
+
 def test_swings_of_a_run_that_learned_are_a_note():
     assert outcome(RULE, swinging(swing=0.1, level=0.5)).finding.severity == "info"
 

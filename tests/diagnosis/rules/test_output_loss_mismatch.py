@@ -16,6 +16,7 @@ RANDOM = np.random.default_rng(0)
 CLASSES = RANDOM.integers(0, 3, 64)
 ONE_HOT = np.eye(3)[CLASSES]
 BINARY = RANDOM.integers(0, 2, (64, 1)).astype(float)
+SEVERAL = np.maximum(ONE_HOT, ONE_HOT[::-1])
 VALUES = RANDOM.normal(0, 1.4, (64, 1))
 
 
@@ -52,11 +53,12 @@ SICK = [
     ("sigmoid", 1, "binary_crossentropy", 2 * BINARY - 1, "signs-under-crossentropy", {}),
     ("softmax", 2, "sparse_categorical_crossentropy", CLASSES, "labels-beyond-units", {"units": 3}),
     ("softmax", 3, "sparse_categorical_crossentropy", CLASSES / 255, "labels-not-whole", {}),
-    ("softmax", 3, "mse", np.maximum(ONE_HOT, ONE_HOT[::-1]), "softmax-for-several", {"activation": "sigmoid"}),
+    ("softmax", 3, "mse", SEVERAL, "softmax-for-several", {"activation": "sigmoid"}),
     ("sigmoid", 1, "cosine_similarity", BINARY, "one-unit-for-classes", {"activation": "sigmoid"}),
     ("linear", 1, "cosine_similarity", VALUES, "one-unit-for-classes", {"activation": "linear"}),
     ("linear", 1, "cosine_similarity", VALUES, "one-unit-for-classes", {"loss": "mean_squared_error"}),
     ("sigmoid", 1, "kl_divergence", BINARY, "one-unit-for-classes", {"loss": "binary_crossentropy"}),
+    ("sigmoid", 3, "categorical_crossentropy", SEVERAL, "classes-of-several", {"loss": "binary_crossentropy"}),
     ("linear", 1, "hinge", VALUES, "hinge-of-values", {"loss": "mean_squared_error"}),
     ("tanh", 1, "squared_hinge", VALUES, "hinge-of-values", {"activation": "linear"}),
     ("linear", 4, "mse", VALUES, "one-target-for-units", {"units": 1}),
