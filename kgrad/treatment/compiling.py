@@ -50,7 +50,7 @@ def _optimizer(optimizer: Any, plan: Plan) -> Any:
 def _scaled(config: dict[str, Any], optimizer: Any, plan: Plan) -> dict[str, Any]:
     """The settings for outputs brought to the scale of the targets, whose loss is the square of it times as large."""
     factor = plan.output_scale[0] ** 2 if plan.output_scale is not None else 1.0
-    for name in ("clipnorm", "global_clipnorm", "clipvalue"):
+    for name in ("clipnorm", "global_clipnorm", "clipvalue", "epsilon"):  # all of the gradient's own size
         if config.get(name) is not None:
             config[name] *= factor
     if factor != 1 and type(optimizer) is keras.optimizers.SGD:

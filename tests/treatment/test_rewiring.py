@@ -83,17 +83,18 @@ def nested_input():
     return model
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-6], ids=["large", "tiny"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_scaled_outputs_train_as_standardised_targets_do(optimizer):
+def test_scaled_outputs_train_as_standardised_targets_do(optimizer, unit):
     x = RNG.normal(size=(64, 6)).astype("float32")
-    y = 500 + 30 * x[:, :1]
+    y = unit * (500 + 30 * x[:, :1])
     patient = chain()
     patient.compile(keras.optimizers.get(optimizer), "mse")
-    change = prescription("input_scaling", (), targets="standardise", mean=500.0, std=30.0)
+    change = prescription("input_scaling", (), targets="standardise", mean=500.0 * unit, std=30.0 * unit)
     cured, plain = apply(patient, change, seed=0), apply(patient, [], seed=0)
     cured.fit(x, y, epochs=3, shuffle=False, verbose=0)
-    plain.fit(x, (y - 500) / 30, epochs=3, shuffle=False, verbose=0)
-    assert np.allclose(cured.predict(x, verbose=0), 500 + 30 * plain.predict(x, verbose=0), atol=0.05)
+    plain.fit(x, (y / unit - 500) / 30, epochs=3, shuffle=False, verbose=0)
+    assert np.allclose(cured.predict(x, verbose=0) / unit, 500 + 30 * plain.predict(x, verbose=0), atol=0.05)
 
 
 def test_clipping_follows_the_scale_of_the_outputs():

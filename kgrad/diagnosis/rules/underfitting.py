@@ -3,9 +3,11 @@
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.diagnosis.loss_curve import late_fall
+from kgrad.diagnosis.mismatches.mismatch import CATEGORICAL, SPARSE
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.diagnosis.skill import harm, planned_steps, skill
 from kgrad.diagnosis.widths import narrow_layers
+from kgrad.log.objective import objectives
 from kgrad.log.run_log import RunLog
 
 LEARNED = Limit(
@@ -22,10 +24,10 @@ FEW = Limit(
     "95 % of their way.",
 )
 NARROW = Limit(
-    "units of the narrowest hidden layer",
-    8,
-    "units",
-    "nine in ten of 224 healthy trainings have as many or more; a layer hands on no more numbers than it has units.",
+    "patterns of a hidden layer's units over the classes",
+    1.0,
+    "1",
+    "units that are on or off make `2^units` patterns; with fewer than classes a layer cannot tell those apart.",
 )
 FALLS = Limit("fall of the loss over the last half", 0.02, "share", "as in slow-convergence.")
 
@@ -41,9 +43,9 @@ def underfitting(log: RunLog) -> Finding | None:
     """Little was learned, and no other rule finds why.
 
     Measured: the share of the way from a constant answer's loss to a perfect one. Asked only where no other rule found
-    a disease. It is one where few updates were planned, a hidden layer has a handful of units, or the hidden layers
-    have no activation and are one linear map, and a note otherwise (Goodfellow et al. 2016, "Deep Learning", section
-    5.2).
+    a disease. It is one where few updates were planned, a hidden layer has hardly a unit for several classes, or the
+    hidden layers have no activation and are one linear map, and a note otherwise (Goodfellow et al. 2016, "Deep
+    Learning", section 5.2).
 
     Blind spot: it cannot know what the data hold. Under noisy targets so little may be all that can be learned.
     """
@@ -81,7 +83,9 @@ def _reasons(log: RunLog) -> list[str]:
     reasons = [f"{steps} steps are few"] if steps < FEW.value else []
     if log.structure.linear_layers:
         reasons.append("its hidden layers have no activation, so the whole is one linear map")
-    if narrow:
-        least = min(narrow, key=lambda layer: layer.units or 1)
-        reasons.append(f"{least.name} has {least.units} unit{'s' * (least.units != 1)}")
+    for output in objectives(log):
+        classes = (output.units or 0) if output.loss and output.loss.name in CATEGORICAL | SPARSE else 0
+        least = min(narrow, key=lambda layer: layer.units or 1, default=None)
+        if least is not None and least.units and 2.0**least.units / max(classes, 1) < NARROW.value:
+            reasons.append(f"{least.name} has {least.units} unit{'s' * (least.units != 1)} for {classes} classes")
     return reasons

@@ -61,7 +61,7 @@ def test_a_layer_of_one_unit_gets_more():
     diagnosis = diagnose(log)
     (found,) = [each for each in diagnosis.findings if each.severity != "info"]
     assert (found.rule, found.severity) == (RULE, "low")
-    assert "has 1 unit." in found.summary
+    assert "has 1 unit for 8 classes." in found.summary
     first = prescribe(log, diagnosis)[0]
     assert first.knob == "architecture"
     assert all(each["units"] == 16 for each in first.settings["layers"].values())
