@@ -209,14 +209,19 @@ class Structure:
     @property
     def lone_layer(self) -> str | None:
         """The output layer of a model that has no other weights and is linear up to it; `None` where there is more."""
-        if len(self.weighted_layers) != 1 or self.weighted_layers[0].class_name != "Dense":
+        if self.kind not in ("sequential", "functional") or len(self.weighted_layers) != 1:
             return None
         (output,) = self.weighted_layers
+        before: tuple[str, ...] = ()
         for layer in self.layers:
-            if layer is output:
-                return output.name
-            if not _LINEAR.fullmatch(layer.class_name) or layer.activation not in (None, "linear"):
+            if layer.inbound != before:  # another graph, or operations that are no layers
                 return None
+            if layer is output:
+                return output.name if layer.class_name == "Dense" else None
+            frozen = layer.parameters and "Normalization" not in layer.class_name
+            if frozen or not _LINEAR.fullmatch(layer.class_name) or layer.activation not in (None, "linear"):
+                return None
+            before = (layer.name,)
         return None
 
     def indices_of(self, layer: str) -> list[int]:

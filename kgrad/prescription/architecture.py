@@ -1,10 +1,12 @@
 """The architecture knob: a way for the gradient around the layers, fewer of them, or a gated cell."""
 
+from dataclasses import replace
+
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.gains import gain
-from kgrad.prescription.layer_code import comment_of
+from kgrad.prescription.layer_code import comment_of, layers_code
 from kgrad.prescription.prescription import Prescription
 
 _FEWEST = 8
@@ -101,10 +103,14 @@ def prescribe_gated_cell(log: RunLog, finding: Finding) -> Prescription | None:
     plain = [layer for layer in log.structure.weighted_layers if layer.class_name == "SimpleRNN"]
     if not plain:
         return None
-    lines = [
-        f"keras.layers.LSTM({layer.units}"
-        + (", return_sequences=True" if layer.config.get("return_sequences") else "")
-        + f")  # {comment_of([layer.name])}"
+    own = ("activation", "recurrent_initializer")  # the LSTM's own suit it
+    gated = [
+        replace(
+            layer,
+            class_name="LSTM",
+            activation=None,
+            config={key: value for key, value in layer.config.items() if key not in own},
+        )
         for layer in plain
     ]
     return Prescription(
@@ -113,7 +119,7 @@ def prescribe_gated_cell(log: RunLog, finding: Finding) -> Prescription | None:
         before="SimpleRNN",
         after="LSTM",
         why="A plain recurrent layer multiplies the gradient by one matrix per time step; the LSTM's state adds.",
-        code="\n".join(lines),
+        code="\n".join(layers_code([(layer, {})]) for layer in gated),
         finding=finding.rule,
         evidence=finding.evidence[:1],
         settings={"class_name": "LSTM"},

@@ -50,11 +50,12 @@ def prescribe_centred_weights(log: RunLog, finding: Finding) -> Prescription | N
     go to their flat ends. What keeps variance through rectifiers takes weights that are symmetric about zero (He et
     al. 2015, section 2.2). All weights that lie so are made anew.
     """
-    if "zero_fraction" not in log or not len(log) or log.steps[0] > 0:
+    if not len(log) or log.steps[0] > 0:
         return None
     lying = [(i, v) for i, v in enumerate(log.structure.variables) if v.role == "kernel" and _lean(v.initializer) >= 1]
-    dead = {v.layer: float(log["zero_fraction"][0, i]) for i, v in lying}
-    saturated = finding.rule == "saturated-activation"  # small gradients there are, of what lies at the flat ends
+    dead = {v.layer: float(log["zero_fraction"][0, i]) if "zero_fraction" in log else 0.0 for i, v in lying}
+    # Of what lies at the flat ends there are small gradients.
+    saturated = finding.rule == "saturated-activation" and finding.first_step <= int(log.steps[0]) + 1
     asleep = [name for name in dead if name in finding.layers and (saturated or dead[name] > _BORN_DEAD)]
     found = {v.layer: _lean(v.initializer) for _, v in lying}
     if not asleep:

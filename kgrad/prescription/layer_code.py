@@ -16,6 +16,7 @@ _ARGUMENTS: dict[str, Any] = {
     "output_dim": None,
     "strides": 1,
     "padding": "valid",
+    "output_padding": None,
     "data_format": "channels_last",
     "dilation_rate": 1,
     "groups": 1,
@@ -32,8 +33,33 @@ _ARGUMENTS: dict[str, Any] = {
     "recurrent_activation": "sigmoid",
     "recurrent_dropout": 0.0,
     "dropout": 0.0,
+    "negative_slope": None,
+    "max_value": None,
+    "threshold": 0.0,
 }
-_WITH_UNITS = ("Dense", "EinsumDense", "SimpleRNN", "LSTM", "GRU")
+# By default linear, but for these.
+_OF_TANH = ("SimpleRNN", "LSTM", "GRU", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+_ACTIVATIONS = {
+    *(
+        "relu",
+        "leaky_relu",
+        "relu6",
+        "softmax",
+        "celu",
+        "elu",
+        "selu",
+        "softplus",
+        "softsign",
+        "squareplus",
+        "soft_shrink",
+    ),
+    *("sparse_plus", "silu", "swish", "gelu", "glu", "tanh", "tanh_shrink", "threshold", "sigmoid", "sparse_sigmoid"),
+    *("exponential", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "hard_shrink", "linear", "mish"),
+    *("log_softmax", "log_sigmoid", "sparsemax"),
+}
+_WITH_UNITS = ("Dense", "SimpleRNN", "LSTM", "GRU")
+# They say by an equation what others say by their units.
+_BY_EQUATION = ("equation", "output_shape", "bias_axes")
 _POSITIONAL = ("units", "filters", "kernel_size", "input_dim", "output_dim")
 # Objects among the arguments end so; behind each, where their classes are and what Keras takes by default.
 _OBJECTS = {"_initializer": "initializers", "_regularizer": "regularizers", "_constraint": "constraints"}
@@ -70,8 +96,12 @@ def layer_code(layer: Layer, **changes: str) -> str:
             continue
         text = repr(tuple(value) if isinstance(value, list) else value).replace("'", '"')
         given.append(text if name in _POSITIONAL else f"{name}={text}")
-    if layer.activation not in (None, "linear") and "activation" not in changes:
-        given.append(f'activation="{layer.activation}"')
+    if layer.class_name == "EinsumDense":
+        given += [f"{name}={plain_code(known[name])}" for name in _BY_EQUATION if known.get(name) is not None]
+    plain = layer.activation is None or (layer.activation == "linear" and layer.class_name not in _OF_TANH)
+    if not plain and "activation" not in changes:
+        quote = '"' if layer.activation in _ACTIVATIONS else ""  # one's own goes by its name
+        given.append(f"activation={quote}{layer.activation}{quote}")
     given += [f"{name}={value}" for name, value in changes.items()]
     without_bias = not known.get("use_bias", True) or changes.get("use_bias") == "False"
     for name, value in known.items():

@@ -67,7 +67,8 @@ def _code(prescriptions: tuple[Prescription, ...]) -> str:
 
 
 def _keep_weights(copy: Copy, plan: Plan) -> None:
-    changed = {id(plan.places[path].holder) for path in (*plan.layers, *plan.classes)}
+    made_anew = [path for path, arguments in plan.layers.items() if arguments.keys() - {"trainable"}]
+    changed = {id(plan.places[path].holder) for path in (*made_anew, *plan.classes)}
     for layer, own in copy.pairs:
         if id(layer) not in changed and isinstance(layer, keras.layers.Layer):  # an operation has no weights
             own.set_weights(layer.get_weights())

@@ -170,13 +170,15 @@ def test_a_deep_chain_that_vanishes_gets_a_way_around_and_normalization():
 def test_a_plain_recurrent_layer_is_gated(rule):
     log = deep(layers=2)
     log = replace(log, info={**log.info, "optimizer": {"class_name": "Adam", "config": {"learning_rate": 0.001}}})
-    recurrent = Layer("rnn", "SimpleRNN", 0, "tanh", 8, config={"units": 8, "return_sequences": True})
+    recurrent = Layer(
+        "rnn", "SimpleRNN", 0, "tanh", 8, config={"units": 8, "return_sequences": True, "go_backwards": True}
+    )
     variables = (Variable("rnn/kernel", "rnn", "kernel", (4, 8)), *log.structure.variables[1:])
     structure = replace(log.structure, layers=(recurrent, *log.structure.layers[1:]), variables=variables)
     offered = named(rule, replace(log, structure=structure))
     gated = next(each for each in offered if each.knob == "architecture")
     assert rule != "plateau" or offered[0] is gated
-    assert gated.code.startswith("keras.layers.LSTM(8, return_sequences=True)")
+    assert gated.code.startswith("keras.layers.LSTM(8, return_sequences=True, go_backwards=True)")
     runs_as_pasted(gated)
 
 

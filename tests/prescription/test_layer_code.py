@@ -20,6 +20,9 @@ LAYERS = {
     "dilated": ((9, 9, 4), layers.Conv2D(4, 3, padding="same", dilation_rate=2, groups=2, activation="relu")),
     "strided": ((9, 9, 4), layers.Conv2D(4, (3, 2), (2, 1), kernel_initializer=keras.initializers.Orthogonal(2.0))),
     "lstm": ((5, 3), layers.LSTM(4, go_backwards=True, unit_forget_bias=False, recurrent_regularizer=L2, dropout=0.1)),
+    "linear rnn": ((5, 3), layers.SimpleRNN(4, activation=None)),
+    "einsum": ((5, 3), layers.EinsumDense("abc,cd->abd", output_shape=(5, 7), bias_axes="d")),
+    "leaky": ((6,), layers.LeakyReLU(0.1)),
     "gru": ((5, 3), layers.GRU(4, return_sequences=True, reset_after=False, recurrent_activation="hard_sigmoid")),
     "embedding": ((5,), layers.Embedding(9, 4, mask_zero=True, embeddings_regularizer=L2)),
 }
@@ -65,6 +68,13 @@ def test_of_a_class_of_ones_own_only_its_name_is_known():
 
     code = layer_code(built((6,), layers.Dense(4, kernel_initializer=Mine())))
     assert code == "keras.layers.Dense(4, kernel_initializer=Mine(...))"
+
+
+def test_an_activation_of_ones_own_goes_by_its_name():
+    def bent(x):
+        return keras.ops.tanh(x)
+
+    assert layer_code(built((6,), layers.Dense(4, activation=bent))) == "keras.layers.Dense(4, activation=bent)"
 
 
 def test_without_a_bias_it_has_no_start():

@@ -192,9 +192,9 @@ def _noise_of_epochs(log: RunLog) -> float:
     ends = np.asarray(log.epochs.get("last_step", ()), dtype=float)
     places = np.searchsorted(log.steps, ends, side="right")
     parts = [part for part in np.split(log["loss"], places[:-1]) if len(part) > 1] if len(places) > 1 else []
-    if not parts:
+    batches = float(np.median(np.diff(ends))) if parts else 0.0
+    if not batches > 0:
         return 0.0
-    batches = float(np.median(np.diff(ends)))
     return math.sqrt(float(np.median([part.var(ddof=1) for part in parts])) / batches)
 
 

@@ -108,7 +108,8 @@ def _left_by_decay(log: RunLog) -> float | None:
     decay = float(present_optimizer(log).config.get("weight_decay") or 0.0)
     if not decay or "learning_rate" not in log:
         return None
-    taken = float(np.nansum(log["learning_rate"])) * decay
+    every = (int(log.steps[-1]) - int(log.steps[0]) + 1) / len(log)
+    taken = float(np.nansum(log["learning_rate"])) * every * decay
     columns = signals.kernels(log)
     begun, ended = log["weight_norm"][0, columns], log["weight_norm"][-1, columns]
     shares = ended[begun > 0] / begun[begun > 0]

@@ -120,7 +120,7 @@ def _excess(log: RunLog, name: str) -> float:
     for i, variable in enumerate(log.structure.variables):
         if variable.layer == name and variable.role in ("kernel", "recurrent_kernel"):
             fan_in, gates = variable.shape[0], variable.shape[-1]
-            sound = 1 / fan_in if variable.role == "recurrent_kernel" else 2 / (fan_in + gates)
+            sound = 1 / gates if variable.role == "recurrent_kernel" else 2 / (fan_in + gates)
             factors.append(float(log["weight_norm"][0, i]) / math.sqrt(variable.size * sound))
     return max(factors, default=0.0) if all(map(math.isfinite, factors)) else 0.0
 
@@ -148,7 +148,9 @@ def _constant_states(log: RunLog, norms: np.ndarray) -> list[int]:
     """Kernels of recurrent layers whose recurrent kernel is of one value as well: no two units ever differ."""
     places = {(variable.layer, variable.role): i for i, variable in enumerate(log.structure.variables)}
     alike = {key for key, i in places.items() if _is_constant(log.structure.variables[i], norms[i])}
-    return [places[key] for key in sorted(alike) if key[1] == "kernel" and (key[0], "recurrent_kernel") in alike]
+    states = {name for name, role in alike if role == "recurrent_kernel"}
+    units = {name: log.structure.variables[places[name, "recurrent_kernel"]].shape[0] for name in states}
+    return [places[key] for key in sorted(alike) if key[1] == "kernel" and units.get(key[0], 0) > 1]
 
 
 def _constant(log: RunLog, columns: list[int], norms: np.ndarray) -> Finding:
