@@ -40,22 +40,10 @@ _ARGUMENTS: dict[str, Any] = {
 # By default linear, but for these.
 _OF_TANH = ("SimpleRNN", "LSTM", "GRU", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 _ACTIVATIONS = {
-    *(
-        "relu",
-        "leaky_relu",
-        "relu6",
-        "softmax",
-        "celu",
-        "elu",
-        "selu",
-        "softplus",
-        "softsign",
-        "squareplus",
-        "soft_shrink",
-    ),
-    *("sparse_plus", "silu", "swish", "gelu", "glu", "tanh", "tanh_shrink", "threshold", "sigmoid", "sparse_sigmoid"),
-    *("exponential", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "hard_shrink", "linear", "mish"),
-    *("log_softmax", "log_sigmoid", "sparsemax"),
+    *("relu", "leaky_relu", "relu6", "softmax", "celu", "elu", "selu", "softplus", "softsign", "squareplus"),
+    *("soft_shrink", "sparse_plus", "silu", "swish", "gelu", "glu", "tanh", "tanh_shrink", "threshold", "sigmoid"),
+    *("sparse_sigmoid", "exponential", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "hard_shrink"),
+    *("linear", "mish", "log_softmax", "log_sigmoid", "sparsemax"),
 }
 _WITH_UNITS = ("Dense", "SimpleRNN", "LSTM", "GRU")
 # They say by an equation what others say by their units.
