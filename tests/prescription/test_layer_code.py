@@ -29,7 +29,7 @@ LAYERS = {
 
 
 def built(shape, layer):
-    model = keras.Sequential([keras.Input(shape), layer, layers.Flatten(), layers.Dense(1)])
+    model = keras.Sequential([keras.Input(shape), layer, layers.Flatten(name="flat"), layers.Dense(1, name="end")])
     return next(each for each in structure_of(model, model.trainable_variables).layers if each.name == layer.name)
 
 
