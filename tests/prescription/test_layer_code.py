@@ -5,6 +5,7 @@ import pytest
 from keras import layers
 
 from kgrad.capture.topology import structure_of
+from kgrad.log.structure import Layer
 from kgrad.prescription.layer_code import layer_code
 
 L2 = keras.regularizers.L2(0.001)
@@ -75,6 +76,13 @@ def test_an_activation_of_ones_own_goes_by_its_name():
         return keras.ops.tanh(x)
 
     assert layer_code(built((6,), layers.Dense(4, activation=bent))) == "keras.layers.Dense(4, activation=bent)"
+
+
+def test_attention_keeps_its_heads():
+    attention = layers.MultiHeadAttention(2, 4, value_dim=3, dropout=0.9)
+    config = {**attention.get_config(), "kernel_initializer": "glorot_uniform", "bias_initializer": "zeros"}
+    code = layer_code(Layer("attention", "MultiHeadAttention", 0, config=config), dropout="0.2")
+    assert code == "keras.layers.MultiHeadAttention(num_heads=2, key_dim=4, value_dim=3, dropout=0.2)"
 
 
 def test_without_a_bias_it_has_no_start():
