@@ -4,7 +4,7 @@ import math
 import re
 
 from kgrad.log.run_log import RunLog
-from kgrad.log.structure import Layer, Structure
+from kgrad.log.structure import Layer, Structure, in_a_row
 
 _WITH_UNITS = ("Dense", "SimpleRNN", "LSTM", "GRU")
 # Layers that say how many numbers they hand on, whatever they are given; the last of them is the output.
@@ -20,9 +20,7 @@ def hidden_with_units(structure: Structure) -> list[Layer]:
     In a chain each layer reads the one before it and nothing else, so that no width hangs on that of another.
     """
     layers = structure.layers
-    is_chain = structure.kind in ("sequential", "functional") and all(
-        layer.inbound == (() if not place else (layers[place - 1].name,)) for place, layer in enumerate(layers)
-    )
+    is_chain = structure.kind in ("sequential", "functional") and in_a_row(layers)
     setting = [layer for layer in layers if SETS_WIDTH.fullmatch(layer.class_name)]
     return [layer for layer in setting[:-1] if layer.class_name in _WITH_UNITS] if is_chain else []
 

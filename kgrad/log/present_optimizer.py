@@ -31,6 +31,11 @@ class PresentOptimizer:
         return float(self.config.get("momentum") or 0.0)
 
     @property
+    def weight_decay(self) -> float:
+        """The share of each weight, times the learning rate, that a step takes away; 0 for none."""
+        return float(self.config.get("weight_decay") or 0.0)
+
+    @property
     def has_schedule(self) -> bool:
         """Whether the learning rate is a schedule, which is changed by hand."""
         return isinstance(self.config.get("learning_rate"), Mapping)

@@ -1,7 +1,7 @@
 """The model as `run.json` describes it: layers in depth order and their trainable variables."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -64,6 +64,13 @@ class Layer:
     parameters: int = 0
     trainable: bool = True
     config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def dropout_rates(self) -> dict[str, float]:
+        """Its rates of dropout that are not 0, by argument; a recurrent layer has two of them inside."""
+        arguments = ("rate",) if "Dropout" in self.class_name else ("dropout", "recurrent_dropout")
+        given = {name: self.config.get(name) for name in arguments}
+        return {name: float(rate) for name, rate in given.items() if isinstance(rate, int | float) and rate}
 
 
 @dataclass(frozen=True)
@@ -202,7 +209,7 @@ class Structure:
         for layer in self.layers:
             if layer is output:
                 return tuple(each.name for each in hidden if each.class_name != "BatchNormalization")
-            if not _LINEAR.fullmatch(layer.class_name) or layer.activation not in (None, "linear"):
+            if not _is_linear(layer):
                 return ()
         return ()
 
@@ -212,17 +219,10 @@ class Structure:
         if self.kind not in ("sequential", "functional") or len(self.weighted_layers) != 1:
             return None
         (output,) = self.weighted_layers
-        before: tuple[str, ...] = ()
-        for layer in self.layers:
-            if layer.inbound != before:  # another graph, or operations that are no layers
-                return None
-            if layer is output:
-                return output.name if layer.class_name == "Dense" else None
-            frozen = layer.parameters and "Normalization" not in layer.class_name
-            if frozen or not _LINEAR.fullmatch(layer.class_name) or layer.activation not in (None, "linear"):
-                return None
-            before = (layer.name,)
-        return None
+        before = self.layers[: self.layers.index(output)]
+        frozen = any(layer.parameters and "Normalization" not in layer.class_name for layer in before)
+        is_alone = output.class_name == "Dense" and not frozen and all(map(_is_linear, before))
+        return output.name if is_alone and in_a_row((*before, output)) else None
 
     def indices_of(self, layer: str) -> list[int]:
         """Positions in `variables` of what the layer owns."""
@@ -233,3 +233,13 @@ class Structure:
         """The layers that own a trainable variable, by depth."""
         owners = {variable.layer for variable in self.variables}
         return tuple(layer for layer in self.layers if layer.name in owners)
+
+
+def in_a_row(layers: Sequence[Layer]) -> bool:
+    """Whether each of them reads the one before it and nothing else, and the first one nothing."""
+    before = ((), *((layer.name,) for layer in layers))
+    return all(layer.inbound == read for layer, read in zip(layers, before, strict=False))
+
+
+def _is_linear(layer: Layer) -> bool:
+    return bool(_LINEAR.fullmatch(layer.class_name)) and layer.activation in (None, "linear")

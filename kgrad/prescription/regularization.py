@@ -71,7 +71,7 @@ def _lighter(finding: Finding, factor: float) -> Effect | None:
 
 
 def _decay(log: RunLog, finding: Finding) -> Prescription | None:
-    present = float(present_optimizer(log).config.get("weight_decay") or 0.0)
+    present = present_optimizer(log).weight_decay
     path = float(np.nansum(log["learning_rate"])) * planned_steps(log) / len(log)
     if not present or path <= 0:
         return None
@@ -96,7 +96,7 @@ def _decay(log: RunLog, finding: Finding) -> Prescription | None:
 
 
 def _dropout(log: RunLog, finding: Finding) -> Prescription:
-    present = {name: _rates(log.structure.layer(name)) for name in finding.layers}
+    present = {name: log.structure.layer(name).dropout_rates for name in finding.layers}
     wanted = {
         name: {argument: _wanted(log.structure, name, argument) for argument in rates}
         for name, rates in present.items()
@@ -115,12 +115,6 @@ def _dropout(log: RunLog, finding: Finding) -> Prescription:
         settings={"layers": wanted},
         effect=_kept(present, wanted),
     )
-
-
-def _rates(layer: Layer) -> dict[str, float]:
-    """The rates of dropout of a layer that are not 0, by argument; a recurrent layer has two."""
-    arguments = ("rate",) if "Dropout" in layer.class_name else ("dropout", "recurrent_dropout")
-    return {name: float(layer.config[name]) for name in arguments if layer.config.get(name)}
 
 
 def _wanted(structure: Structure, name: str, argument: str) -> float:

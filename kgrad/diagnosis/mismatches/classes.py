@@ -151,7 +151,7 @@ def several_labels(output: Objective, loss: str) -> Mismatch | None:
     if loss not in CATEGORICAL | BINARY | REGRESSION or target.features < 2 or target.features != output.units:
         return None
     total = target.mean * target.features
-    if target.row_sums_one or target.minimum < 0 or (target.maximum or 0) > 1 + TOLERANCE.value:
+    if target.row_sums_one or not _are_shares(target):
         return None
     if len(target.shape) > 1 and total <= 1:
         return None  # rows of zeros may be padding
@@ -206,8 +206,8 @@ def independent_units(output: Objective, loss: str) -> Mismatch | None:
     if loss not in CATEGORICAL | SPARSE or output.activation not in ("sigmoid", "hard_sigmoid"):
         return None
     target = output.target
-    each_for_itself = target is not None and not target.row_sums_one and 1 < target.features == output.units
-    if loss == "categorical_crossentropy" and target is not None and each_for_itself and _are_shares(target):
+    several = target is not None and not target.row_sums_one and 1 < target.features == output.units
+    if loss == "categorical_crossentropy" and target is not None and several and _are_shares(target):
         total = (target.mean or 0.0) * target.features
         text = f"{loss} compares the units of {output.layer}; the rows of the targets sum to {total:.3g} on average."
         evidence = (Evidence("mean sum of a row of targets", total),)

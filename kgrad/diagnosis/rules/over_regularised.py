@@ -35,10 +35,6 @@ NOT_LEARNED = Limit("learned", 0.3, "share", "as in the rule plateau.")
 _MEAN_OVER_ROOT = math.sqrt(2 / math.pi)
 
 
-# Dropout of the inputs and of the state inside of a recurrent layer.
-_INSIDE = ("dropout", "recurrent_dropout")
-
-
 @rule(
     columns=("loss", "weight_norm"),
     optional=("learning_rate",),
@@ -90,14 +86,9 @@ def over_regularised(log: RunLog) -> Finding | None:
 
 def _dropped(log: RunLog) -> dict[str, float]:
     """The largest rate of dropout of each layer that has one."""
-    rates = {}
-    for layer in log.structure.layers:
-        arguments = ("rate",) if "Dropout" in layer.class_name else _INSIDE
-        given = [layer.config.get(name) for name in arguments]
-        known = [float(each) for each in given if isinstance(each, int | float) and each]
-        if known or "Dropout" in layer.class_name:
-            rates[layer.name] = max(known, default=0.0)
-    return rates
+    rates = {layer.name: layer.dropout_rates for layer in log.structure.layers}
+    dropouts = {layer.name for layer in log.structure.layers if "Dropout" in layer.class_name}
+    return {name: max(each.values(), default=0.0) for name, each in rates.items() if each or name in dropouts}
 
 
 def _left_by_decay(log: RunLog) -> float | None:
@@ -105,7 +96,7 @@ def _left_by_decay(log: RunLog) -> float | None:
 
     Keras takes `rate * weight_decay` of every weight away in each step, whatever the optimizer.
     """
-    decay = float(present_optimizer(log).config.get("weight_decay") or 0.0)
+    decay = present_optimizer(log).weight_decay
     if not decay or "learning_rate" not in log:
         return None
     every = (int(log.steps[-1]) - int(log.steps[0]) + 1) / len(log)

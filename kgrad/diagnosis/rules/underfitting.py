@@ -79,13 +79,13 @@ def underfitting(log: RunLog) -> Finding | None:
 
 def _reasons(log: RunLog) -> list[str]:
     """Why so little may have been learned, in words."""
-    steps, narrow = planned_steps(log), narrow_layers(log)
+    steps = planned_steps(log)
     reasons = [f"{steps} steps are few"] if steps < FEW.value else []
     if log.structure.linear_layers:
         reasons.append("its hidden layers have no activation, so the whole is one linear map")
+    least = min(narrow_layers(log), key=lambda layer: layer.units or 1, default=None)
     for output in objectives(log):
         classes = (output.units or 0) if output.loss and output.loss.name in CATEGORICAL | SPARSE else 0
-        least = min(narrow, key=lambda layer: layer.units or 1, default=None)
         if least is not None and least.units and 2.0**least.units / max(classes, 1) < NARROW.value:
             reasons.append(f"{least.name} has {least.units} unit{'s' * (least.units != 1)} for {classes} classes")
     return reasons
