@@ -10,8 +10,8 @@ _WITH_UNITS = ("Dense", "SimpleRNN", "LSTM", "GRU")
 # Layers that say how many numbers they hand on, whatever they are given; the last of them is the output.
 SETS_WIDTH = re.compile(r"Dense|SimpleRNN|LSTM|GRU|(Separable)?Conv[123]D")
 # Five in six healthy trainings have so many units or more in their narrowest dense or recurrent hidden layer, nine in
-# ten have 8 (224 of both corpora; `benchmarks/healthy_trainings.py`).
-USUAL_UNITS, _FEW_UNITS = 16, 8
+# ten have 8, and one in five has 64 (`benchmarks/healthy_trainings.py`).
+USUAL_UNITS, FEW_UNITS, AMPLE_UNITS = 16, 8, 64
 
 
 def hidden_with_units(structure: Structure) -> list[Layer]:
@@ -25,11 +25,11 @@ def hidden_with_units(structure: Structure) -> list[Layer]:
     return [layer for layer in setting[:-1] if layer.class_name in _WITH_UNITS] if is_chain else []
 
 
-def narrow_layers(log: RunLog) -> list[Layer]:
+def narrow_layers(log: RunLog, fewer_than: int = FEW_UNITS) -> list[Layer]:
     """Those of a handful of units, unless inputs may be given back, for which a narrow layer is what is wanted."""
     if _may_give_back(log):
         return []
-    return [layer for layer in hidden_with_units(log.structure) if (layer.units or USUAL_UNITS) < _FEW_UNITS]
+    return [layer for layer in hidden_with_units(log.structure) if (layer.units or fewer_than) < fewer_than]
 
 
 def _may_give_back(log: RunLog) -> bool:

@@ -15,6 +15,8 @@ SAMPLE = "training batches"
 MOST_NUMBERS = 1_000_000
 # More distinct values than this are not counted: no set of classes is that large in one small batch.
 _MOST_DISTINCT = 1000
+# The smallest pictures that people train on, 8 by 8.
+_FLAT_PICTURE = 64
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,18 @@ class TensorFacts:
     label_entropy: float | None = None
     element_entropy: float | None = None
     row_entropy: float | None = None
+
+    @property
+    def are_pixels(self) -> bool:
+        """Whether these are raw pixels: numbers of a byte, in a picture or, laid flat, in so many features.
+
+        Of flat ones, whose features may be anything, the whole numbers are, and those that fill the byte, as enlarged
+        pictures do.
+        """
+        if self.minimum is None or self.maximum is None or not (self.minimum >= 0 and 64 < self.maximum <= 255):
+            return False
+        fill = self.integers or (self.minimum == 0 and self.maximum > 0.9 * 255)
+        return len(self.shape) >= 2 or (self.features >= _FLAT_PICTURE and fill)
 
     @classmethod
     def of(cls, name: str, values: NDArray[Any], target: bool = False) -> "TensorFacts":

@@ -13,8 +13,6 @@ from kgrad.prescription.code import number, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
 
-# Whole numbers of one byte in at least so many features are pixels: they share one unit.
-_PIXELS = 64
 # Keras' default for SGD, which suits inputs of unit scale.
 _USUAL_RATE = 0.01
 # As the rule `unscaled-inputs` has it; what is as small is lost in the noise of what first weights answer.
@@ -34,7 +32,7 @@ def prescribe_input_scaling(log: RunLog, finding: Finding) -> Prescription | Non
     """
     fix: dict[str, Any] = dict(finding.details.get("fix") or {})
     facts = _inputs(log)
-    if fix.get("layer") == "Normalization" and len(facts) == 1 and _are_pixels(facts[0]):
+    if fix.get("layer") == "Normalization" and len(facts) == 1 and facts[0].are_pixels:
         fix = {"layer": "Rescaling", "scale": 1 / 255}
     if "layer" in fix:
         fix |= _targets(log)
@@ -197,11 +195,6 @@ def _rate(log: RunLog, fix: Mapping[str, Any]) -> float | None:
 
 def _inputs(log: RunLog) -> tuple[TensorFacts, ...]:
     return log.data.inputs if log.data else ()
-
-
-def _are_pixels(facts: TensorFacts) -> bool:
-    in_bytes = facts.integers and facts.minimum is not None and facts.minimum >= 0 and 64 < (facts.maximum or 0) <= 255
-    return in_bytes and facts.features >= _PIXELS
 
 
 def _range(log: RunLog) -> str:

@@ -13,12 +13,15 @@ from kgrad.prescription.initializer import prescribe_initializer
 from kgrad.prescription.input_scaling import scaling_of
 from kgrad.prescription.normalization import prescribe_normalization
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.width import prescribe_wider, widened
+from kgrad.prescription.width import prescribe_ample_width, prescribe_wider, widened
 
 # Kingma & Ba 2015 recommend 1e-3; networks of a handful of units need larger steps to get anywhere.
 _ADAM_RATES = (1e-3, 1e-2)
 # Faults of the task itself, which no other change makes up for.
 _ROOTS = ("output", "input_scaling", "regularization")
+
+# The rule whose note says that little was learned and nothing broken found: worth a trial, if no prescription.
+LITTLE_LEARNED = "underfitting"
 
 Change = tuple[Prescription, ...]
 
@@ -27,35 +30,47 @@ def sound_changes(log: RunLog, diagnosis: Diagnosis, offered: Sequence[Prescript
     """Changes of several knobs at once, each a way of training that works for most networks.
 
     Adam at its usual rate and at ten times that, with rectifiers and their initialization where the present ones
-    saturate, die or start off scale, with inputs brought to unit scale, with normalization inside, and at last with
-    gated cells in place of plain recurrent ones. What
-    was prescribed for output, input and penalties stays part of each, and so do more units for layers of a handful.
+    saturate, die or start off scale, with inputs brought to unit scale, with normalization inside, with ample units in
+    every hidden layer, and at last with gated cells in place of plain recurrent ones. What was prescribed for output,
+    input and penalties stays part of each, and so do more units for layers of a handful.
 
     Args:
         log: the run.
         diagnosis: its diagnosis.
         offered: the prescriptions for it.
     """
-    found = [each for each in diagnosis.findings if each.severity != "info"]
+    found = [each for each in diagnosis.findings if each.severity != "info" or each.rule == LITTLE_LEARNED]
     if not found:
         return ()
     finding = found[0]
     roots = tuple({each.knob: each for each in reversed(offered) if each.knob in _ROOTS}.values())
-    wider = _one(prescribe_wider(log, finding))
-    if wider and not any(set(each.target) & set(wider[0].target) for each in roots):
-        log, roots = widened(log, *wider), (*wider, *roots)
+    changes = _ways(*_in_width(log, roots, prescribe_wider(log, finding)), finding)
+    ample = prescribe_ample_width(log, finding)
+    if ample is not None:
+        changes.append(_ways(*_in_width(log, roots, ample), finding)[2])
+    gated = _one(prescribe_gated_cell(log, finding))
+    changes += [(*roots, *gated, _adam(log, finding, _ADAM_RATES[0]))] if gated else []
+    return tuple({"\n".join(each.code for each in change): change for change in changes}.values())
+
+
+def _in_width(log: RunLog, roots: Change, wider: Prescription | None) -> tuple[RunLog, Change]:
+    """The run with more units and these among what stays, unless an exact answer is about the same layers."""
+    if wider is None or any(set(each.target) & set(wider.target) for each in roots):
+        return log, roots
+    return widened(log, wider), (wider, *roots)
+
+
+def _ways(log: RunLog, roots: Change, finding: Finding) -> list[Change]:
     start, adam, fast = _start(log, finding), _adam(log, finding, _ADAM_RATES[0]), _adam(log, finding, _ADAM_RATES[1])
     scaling = () if any(each.knob == "input_scaling" for each in roots) else _one(scaling_of(log, finding))
-    inside, gated = _one(prescribe_normalization(log, finding)), _one(prescribe_gated_cell(log, finding))
-    changes = [
+    inside = _one(prescribe_normalization(log, finding))
+    return [
         (*roots, *start, adam),
         (*roots, *start, fast),
         (*roots, *scaling, *start, adam),
         (*roots, adam),
         (*roots, *scaling, *start, *inside, adam),
     ]
-    changes += [(*roots, *gated, adam)] if gated else []
-    return tuple({"\n".join(each.code for each in change): change for change in changes}.values())
 
 
 def _start(log: RunLog, finding: Finding) -> Change:

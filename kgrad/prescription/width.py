@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from kgrad.diagnosis.finding import Evidence, Finding
-from kgrad.diagnosis.widths import SETS_WIDTH, USUAL_UNITS, narrow_layers
+from kgrad.diagnosis.widths import AMPLE_UNITS, FEW_UNITS, SETS_WIDTH, USUAL_UNITS, narrow_layers
 from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Structure
 from kgrad.prescription.layer_code import comment_of, layers_code
@@ -28,23 +28,38 @@ def prescribe_wider(log: RunLog, finding: Finding) -> Prescription | None:
     `2^-w` (Lu et al. 2020, "Dying ReLU and Initialization", section 3). Only in chains, where no width is bound to
     another, and not where inputs may be given back: there a narrow layer is what is wanted.
     """
-    narrow = narrow_layers(log)
+    usual = f"in five of six small healthy networks none has fewer than {USUAL_UNITS}"
+    return _wider(log, finding, FEW_UNITS, USUAL_UNITS, usual)
+
+
+def prescribe_ample_width(log: RunLog, finding: Finding) -> Prescription | None:
+    """As many units in each hidden layer as one in five small healthy networks has in all of its own, in such chains.
+
+    Nothing says that more are needed; where no answer to a finding helps, it is worth a trial.
+    """
+    ample = f"one in five small healthy networks has {AMPLE_UNITS} or more in each"
+    return _wider(log, finding, AMPLE_UNITS, AMPLE_UNITS, ample)
+
+
+def _wider(log: RunLog, finding: Finding, fewer_than: int, wanted: int, others: str) -> Prescription | None:
+    """`wanted` units in the layers with `fewer_than` so many, and what others have as the reason."""
+    narrow = narrow_layers(log, fewer_than)
     if not narrow or not _is_free(log.structure):
         return None
-    widths, names = [layer.units or USUAL_UNITS for layer in narrow], [layer.name for layer in narrow]
+    widths, names = [layer.units or wanted for layer in narrow], [layer.name for layer in narrow]
     fewest, most = min(widths), max(widths)
     units = f"{fewest} to {most} units" if fewest < most else f"{most} unit{'s' * (most > 1)}"
     return Prescription(
         knob="architecture",
         target=tuple(names),
         before=units if len(names) == 1 else f"hidden layers of {units}",
-        after=f"{USUAL_UNITS} units in {comment_of(names)}",
-        why=f"{comment_of(names)} {'has' if len(names) == 1 else 'have'} {units}; in five of six small "
-        f"healthy networks none has fewer than {USUAL_UNITS}; wider ones get stuck less often (Safran & Shamir 2018).",
-        code="\n".join(layers_code([(layer, {"units": str(USUAL_UNITS)})]) for layer in narrow),
+        after=f"{wanted} units in {comment_of(names)}",
+        why=f"{comment_of(names)} {'has' if len(names) == 1 else 'have'} {units}; {others}; wider ones get stuck less "
+        "often (Safran & Shamir 2018).",
+        code="\n".join(layers_code([(layer, {"units": str(wanted)})]) for layer in narrow),
         finding=finding.rule,
-        evidence=(Evidence("units of the narrowest hidden layer", float(fewest), "units", float(USUAL_UNITS)),),
-        settings={"layers": {name: {"units": USUAL_UNITS} for name in names}},
+        evidence=(Evidence("units of the narrowest hidden layer", float(fewest), "units", float(wanted)),),
+        settings={"layers": {name: {"units": wanted} for name in names}},
     )
 
 

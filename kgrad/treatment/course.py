@@ -11,7 +11,7 @@ from kgrad.diagnosis.finding import at_least
 from kgrad.diagnosis.loss_curve import late_fall
 from kgrad.diagnosis.skill import harm
 from kgrad.prescription.epochs import ENOUGH_UPDATES
-from kgrad.prescription.sound import sound_changes
+from kgrad.prescription.sound import LITTLE_LEARNED, sound_changes
 from kgrad.treatment.apply import apply
 from kgrad.treatment.attempts import NO_CHANGE, Change, attempt, changes_of, ranked, words
 from kgrad.treatment.fitting import of_fit
@@ -69,9 +69,9 @@ class Course:
             if adopted and "batch_size" in arguments and arguments["batch_size"] != self._data.batch_size:
                 self._data = self._data.in_batches(int(arguments["batch_size"]))
             if search is None or adopted:
-                findings = [each.severity for each in examination.diagnosis.findings]
-                healthy = not any(at_least(each, "medium") for each in findings)
-                well = not any(at_least(each, "low") for each in findings)
+                findings = examination.diagnosis.findings
+                healthy = not any(at_least(each.severity, "medium") for each in findings)
+                well = not any(at_least(each.severity, "low") or each.rule == LITTLE_LEARNED for each in findings)
                 cut, first_cut = stopped, first_cut or (search is None and stopped)
                 search = _Search(patient, examination, _stages(examination))
             if well or len(state.rounds) >= _MOST_ROUNDS:

@@ -77,6 +77,16 @@ def test_flat_pixels_share_one_scale_and_a_rate_made_for_raw_inputs_is_raised():
     assert "learning_rate" not in offered.settings
 
 
+@pytest.mark.parametrize(("most", "layer"), [(255.0, "Rescaling"), (90.0, "Normalization")])
+def test_flat_pictures_that_were_enlarged_fill_the_byte(most, layer):
+    """Their numbers are no whole ones, and by its own spread each pixel of a nearly constant rim would be blown up."""
+    shares = np.random.default_rng(0).beta(0.3, 0.6, (64, 100))
+    pictures = (most * (shares - shares.min()) / np.ptp(shares)).astype("float32")
+    assert not np.array_equal(pictures, np.round(pictures))
+    (offered,) = named("unscaled-inputs", scaled(deep(), pictures), fix={"layer": "Normalization"})
+    assert offered.settings["layer"] == layer
+
+
 def test_inputs_and_targets_that_are_both_far_off_are_scaled_together():
     log = scaled(deep(), 100 * VALUES, (1e4 * VALUES[:, :4]).astype("float32"))
     log = replace(log, info={**log.info, "loss": "mean_squared_error"})

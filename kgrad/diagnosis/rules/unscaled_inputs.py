@@ -136,8 +136,7 @@ def _judge(facts: TensorFacts, rows: int, layers: tuple[str, ...]) -> _Found | N
     span = f"from {facts.minimum:.3g} to {facts.maximum:.3g}"
     fix: dict[str, Any] = {"layer": "Normalization"}
     if scale >= LARGE.value:
-        pixels = facts.minimum >= 0 and 64 < facts.maximum <= 255 and len(facts.shape) >= 2
-        fix = {"layer": "Rescaling", "scale": 1 / 255} if pixels else fix
+        fix = {"layer": "Rescaling", "scale": 1 / 255} if facts.are_pixels else fix
         text = f"The inputs reach {span}, a scale of {power(scale)}, and go into {layers[0]} as they are."
         return "large-inputs", text, layers, fix, Evidence("scale of the largest feature", scale, "1", LARGE.value)
     if rows < FEWEST.value:
