@@ -47,7 +47,9 @@ def sound_changes(log: RunLog, diagnosis: Diagnosis, offered: Sequence[Prescript
     changes = _ways(*_in_width(log, roots, prescribe_wider(log, finding)), finding)
     ample = prescribe_ample_width(log, finding)
     if ample is not None:
-        changes.append(_ways(*_in_width(log, roots, ample), finding)[2])
+        wide, with_ample = _in_width(log, roots, ample)
+        begun = (*with_ample, *_scaling(wide, with_ample, finding), *_start(wide, finding))
+        changes += [(*begun, _adam(wide, finding, rate)) for rate in _ADAM_RATES]
     gated = _one(prescribe_gated_cell(log, finding))
     changes += [(*roots, *gated, _adam(log, finding, _ADAM_RATES[0]))] if gated else []
     return tuple({"\n".join(each.code for each in change): change for change in changes}.values())
@@ -62,8 +64,7 @@ def _in_width(log: RunLog, roots: Change, wider: Prescription | None) -> tuple[R
 
 def _ways(log: RunLog, roots: Change, finding: Finding) -> list[Change]:
     start, adam, fast = _start(log, finding), _adam(log, finding, _ADAM_RATES[0]), _adam(log, finding, _ADAM_RATES[1])
-    scaling = () if any(each.knob == "input_scaling" for each in roots) else _one(scaling_of(log, finding))
-    inside = _one(prescribe_normalization(log, finding))
+    scaling, inside = _scaling(log, roots, finding), _one(prescribe_normalization(log, finding))
     return [
         (*roots, *start, adam),
         (*roots, *start, fast),
@@ -71,6 +72,11 @@ def _ways(log: RunLog, roots: Change, finding: Finding) -> list[Change]:
         (*roots, adam),
         (*roots, *scaling, *start, *inside, adam),
     ]
+
+
+def _scaling(log: RunLog, roots: Change, finding: Finding) -> Change:
+    """Inputs of unit scale, unless they are brought there already."""
+    return () if any(each.knob == "input_scaling" for each in roots) else _one(scaling_of(log, finding))
 
 
 def _start(log: RunLog, finding: Finding) -> Change:

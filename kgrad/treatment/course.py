@@ -11,6 +11,7 @@ from kgrad.diagnosis.finding import at_least
 from kgrad.diagnosis.loss_curve import late_fall
 from kgrad.diagnosis.skill import harm
 from kgrad.prescription.epochs import ENOUGH_UPDATES
+from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.sound import LITTLE_LEARNED, sound_changes
 from kgrad.treatment.apply import apply
 from kgrad.treatment.attempts import NO_CHANGE, Change, attempt, changes_of, ranked, words
@@ -26,6 +27,8 @@ _MOST_CHANGES = 6
 _MOST_ROUNDS = 8
 # A healed model that is learning still may have so many whole trainings more, or the updates that are enough as a rule.
 _MORE = 3
+# Healed, but short of this accuracy or R², it tries so many whole trainings more of what was promising (own choice).
+_NEARLY_ALL, _REMATCHES = 0.99, 2
 # As in the rule `slow-convergence`: a loss that falls by this share over the last half may not have arrived.
 _FALLS = 0.02
 
@@ -35,7 +38,7 @@ class _Search:
     """What there is to try on one model, and what is left of it."""
 
     base: keras.Model
-    examination: workflow.Examination
+    changes: list[Prescription]
     stages: list[list[Change]]
     queue: list[Change] = field(default_factory=list)
 
@@ -62,53 +65,60 @@ class Course:
         """Treats; returns whether the best model is healthy."""
         state, whole = self._state, self._data.whole
         patient, change, arguments = self._copy(self._model), NO_CHANGE, self._data.arguments
-        healthy = cut = first_cut = False
+        healthy = well = cut = first_cut = False
+        rematches = _REMATCHES
         search: _Search | None = None
         while search is None or state.left >= whole:
-            examination, stopped, adopted = self._train(patient, change, arguments, "high")
+            changes = [*(search.changes if search is not None else ()), *change]
+            examination, stopped, adopted = self._train(patient, changes, arguments, "high", only_healthy=well)
             if adopted and "batch_size" in arguments and arguments["batch_size"] != self._data.batch_size:
                 self._data = self._data.in_batches(int(arguments["batch_size"]))
             if search is None or adopted:
-                findings = examination.diagnosis.findings
-                healthy = not any(at_least(each.severity, "medium") for each in findings)
-                well = not any(at_least(each.severity, "low") or each.rule == LITTLE_LEARNED for each in findings)
-                cut, first_cut = stopped, first_cut or (search is None and stopped)
-                search = _Search(patient, examination, _stages(examination))
-            if well or len(state.rounds) >= _MOST_ROUNDS:
+                latest, cut, first_cut = examination, stopped, first_cut or (search is None and stopped)
+                healthy, well = _is_healthy(examination), well or _is_well(examination)
+                if search is None or not well:
+                    search = _Search(patient, list(state.changes), _stages(examination))
+            rematches -= well
+            if (well and self._is_enough(rematches)) or len(state.rounds) >= _MOST_ROUNDS:
                 break
-            chosen = self._next(search)
+            chosen = self._next(search, well)
             if chosen is None:
                 break
             patient, change, arguments = chosen
         unhurt = self._to_the_end(cut, first_cut, healthy)
         if unhurt:
-            self._train_on(search)
+            self._train_on(latest)
         return unhurt
+
+    def _is_enough(self, rematches: int) -> bool:
+        """Whether a healthy model ends it: it is the given one, has learned nearly all, or enough was tried."""
+        state = self._state
+        right = state.score.r_squared if state.score.accuracy is None else state.score.accuracy
+        if not state.changes or right is None or right >= _NEARLY_ALL:
+            return True
+        return rematches < 0 or state.left < 2 * self._data.whole  # the given model may have to be trained to its end
 
     def _to_the_end(self, cut: bool, first_cut: bool, healthy: bool) -> bool:
         """What was stopped early gets its whole training: the best model, and the given one to compare it with."""
         state, whole, arguments = self._state, self._data.whole, self._data.arguments
         if cut and state.left >= whole:
-            self._train(self._copy(state.best), NO_CHANGE, arguments, None, "Trained on to the end.")
+            self._train(self._copy(state.best), state.changes, arguments, None, "Trained on to the end.")
         if first_cut and state.changes and state.left >= whole and state.rounds[0].loss is not None:
-            changes, state.changes = state.changes, []
             given = self._copy(self._model)
-            if self._train(given, NO_CHANGE, arguments, None, "The given model, trained to the end.")[2]:
+            if self._train(given, [], arguments, None, "The given model, trained to the end.")[2]:
                 return False
-            state.changes = changes
         return healthy
 
-    def _train_on(self, search: _Search) -> None:
+    def _train_on(self, examination: workflow.Examination) -> None:
         """A model that is learning still goes on while it gets better, healed or with little learned so far."""
-        log, healed = search.examination.log, bool(self._state.changes)
-        fall, _ = late_fall(log)  # noise hides a fall that goes on, and going on is measured anyway
+        healed = bool(self._state.changes)
         per_epoch = self._data.per_epoch
         wanted = max(_MORE * int(self._data.arguments.get("epochs", 1)), ENOUGH_UPDATES // per_epoch)
         epochs = min(wanted, self._state.left // per_epoch)
-        if not (healed or harm(log) != "info") or fall <= _FALLS or epochs < 1:
+        if not (healed or harm(examination.log) != "info") or not _falls_still(examination) or epochs < 1:
             return
         reason = f"{'Healed' if healed else 'Little learned'}, and learning still: trained on while it gets better."
-        self._train(self._copy(self._state.best), NO_CHANGE, self._for_longer(epochs), None, reason)
+        self._train(self._copy(self._state.best), self._state.changes, self._for_longer(epochs), None, reason)
 
     def _for_longer(self, epochs: int) -> dict[str, Any]:
         """The arguments of `fit` for more epochs, with an end once nothing gets better."""
@@ -121,42 +131,49 @@ class Course:
         return apply(model, (), seed=self._seed, keep_weights=True)
 
     def _train(
-        self, patient: keras.Model, change: Change, arguments: dict[str, Any], stop_on: str | None, reason: str = ""
+        self,
+        patient: keras.Model,
+        changes: list[Prescription],
+        arguments: dict[str, Any],
+        stop_on: str | None,
+        reason: str = "",
+        only_healthy: bool = False,
     ) -> tuple[workflow.Examination, bool, bool]:
         """One training under watch, told as a round: the run, whether it was stopped, whether its model is kept."""
         examination, steps, stopped = watched(patient, self._data, arguments, stop_on)
         self._state.used += steps
         score = self._measure.of(patient)
-        adopted = self._adopt(patient, score, change)
+        adopted = (_is_healthy(examination) or not only_healthy) and self._adopt(patient, score, changes)
         self._state.rounds.append(replace(round_of(examination, steps, score, adopted), reason=reason))
         self._bar()
         return examination, stopped, adopted
 
-    def _adopt(self, patient: keras.Model, score: Score, change: Change) -> bool:
-        """Makes the model the best one where it is better, or as good for the first."""
+    def _adopt(self, patient: keras.Model, score: Score, changes: list[Prescription]) -> bool:
+        """Makes the model with these changes the best one where it is better, or as good for the first."""
         state = self._state
         same = same_loss(self._model, patient) and same_loss(self._model, state.best)
         rows = self._measure.rows
         first = not state.rounds and not is_better(state.score, score, same, rows)
         if not first and not is_better(score, state.score, same, rows):
             return False
-        state.best, state.score = patient, score
-        state.changes += change
+        state.best, state.score, state.changes = patient, score, list(changes)
         return True
 
-    def _next(self, search: _Search) -> tuple[keras.Model, Change, dict[str, Any]] | None:
+    def _next(self, search: _Search, well: bool) -> tuple[keras.Model, Change, dict[str, Any]] | None:
         """The next model to train, what was changed in it and how to train it; `None` where nothing is left."""
         while not search.queue and search.stages:
             changes = search.stages.pop(0)
             if of_fit(changes[0][0]):
                 return self._refitted(search.base, changes[0])
-            search.queue = self._tried(search.base, changes)
+            search.queue = self._tried(search.base, changes, 2 if well else 1)
         if not search.queue:
-            if not self._state.rounds[-1].reason:
+            if not self._state.rounds[-1].reason and not well:
                 self._tell(reason="Nothing is left to try.")
             return None
         change = search.queue.pop(0)
-        self._tell(kept=words(change))
+        self._tell(
+            kept=words(change), reason="Healthy, but not all is learned: the next change is tried." if well else ""
+        )
         return apply(search.base, change, seed=self._seed, x=self._data.x), change, self._data.arguments
 
     def _refitted(self, base: keras.Model, change: Change) -> tuple[keras.Model, Change, dict[str, Any]]:
@@ -171,12 +188,12 @@ class Course:
         self._tell(kept=words(change), reason="It was learning still: trained on.")
         return self._copy(base), change, self._for_longer(epochs)
 
-    def _tried(self, base: keras.Model, changes: list[Change]) -> list[Change]:
+    def _tried(self, base: keras.Model, changes: list[Change], kept: int) -> list[Change]:
         """Tries the changes in short trainings; those that may go on to a whole one, the most promising first."""
         state, whole = self._state, self._data.whole
         share = max(round(_TRIAL_SHARE * whole), min(whole, _TRIAL_STEPS))
-        # The trials take at most what leaves room for a whole training afterwards.
-        steps = min(share, (state.left - whole) // (len(changes) + 7))
+        # The trials take at most what leaves room for so many whole trainings afterwards.
+        steps = min(share, (state.left - kept * whole) // (len(changes) + 7))
         if steps < 1:
             self._tell(reason="The budget is spent.")
             return []
@@ -208,6 +225,22 @@ class Course:
             kept=kept or last.kept,
             reason=reason or last.reason,
         )
+
+
+def _is_healthy(examination: workflow.Examination) -> bool:
+    return not any(at_least(each.severity, "medium") for each in examination.diagnosis.findings)
+
+
+def _is_well(examination: workflow.Examination) -> bool:
+    """Whether nothing was found, and no note says that it learned little and came to rest."""
+    found = examination.diagnosis.findings
+    little = any(each.rule == LITTLE_LEARNED for each in found) and not _falls_still(examination)
+    return not little and not any(at_least(each.severity, "low") for each in found)
+
+
+def _falls_still(examination: workflow.Examination) -> bool:
+    """Noise may hide a fall that goes on; going on is measured anyway."""
+    return late_fall(examination.log)[0] > _FALLS
 
 
 def _stages(examination: workflow.Examination) -> list[list[Change]]:

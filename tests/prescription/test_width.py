@@ -15,7 +15,7 @@ from kgrad.prescription.architecture import prescribe_residual
 from kgrad.prescription.regularization import prescribe_regularization
 from kgrad.prescription.sound import sound_changes
 from kgrad.prescription.together import joined, together
-from kgrad.prescription.width import is_wider, prescribe_wider
+from kgrad.prescription.width import is_wider, prescribe_ample_width, prescribe_wider
 from kgrad.treatment import apply
 from kgrad.treatment.fitting import parts_of
 
@@ -87,6 +87,18 @@ def test_sound_practice_has_the_units_too_in_one_code():
     code = joined(changes[0], "").code
     assert "Dense(4" not in code
     assert code.count("dense_0") == 1
+    assert all(any(f"Dense({units}" in each.code for change in changes for each in change) for units in (16, 64))
+
+
+def test_ample_units_are_tried_in_layers_that_are_not_narrow():
+    log, finding = chain(32), Finding("plateau", "high", "it stands.")
+    outcome = kgrad.diagnosis.Outcome("plateau", "found", finding=finding)
+    changes = sound_changes(log, replace(kgrad.diagnose(log), outcomes=(outcome,)), ())
+    ample = [change for change in changes if is_wider(change[0])]
+    assert ample
+    assert all(change[0].settings["layers"]["dense_0"] == {"units": 64} for change in ample)
+    assert prescribe_wider(log, finding) is None
+    assert prescribe_ample_width(chain(64), finding) is None
 
 
 @pytest.mark.parametrize("units", [8, 64])
