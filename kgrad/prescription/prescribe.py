@@ -121,6 +121,8 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
         prescribe_initializer,
         prescribe_normalization,
     ),
+    # A state that grows over time needs a bound as well.
+    "poor-initialization:recurrent": _all(prescribe_bounded_state, prescribe_initializer),
     "output-loss-mismatch": _all(prescribe_output),
     "unscaled-inputs": _all(prescribe_input_scaling),
     "over-regularised": _all(prescribe_regularization),

@@ -60,7 +60,7 @@ def _several(plan: Plan, prescription: Prescription) -> None:
 
 def _activation(plan: Plan, prescription: Prescription) -> None:
     activation = _known_activation(prescription)
-    kernel = prescription.settings.get("kernel_initializer")
+    kernel, recurrent = (prescription.settings.get(f"{each}_initializer") for each in ("kernel", "recurrent"))
     if "learning_rate" in prescription.settings:
         _learning_rate(plan, prescription)
     for path in prescription.target:
@@ -75,6 +75,9 @@ def _activation(plan: Plan, prescription: Prescription) -> None:
         plan.set_layer(carrier.path, "activation", activation, prescription)
         if kernel is not None:
             _set_kernel_initializers(plan, place, kernel, prescription)
+        if recurrent is not None:
+            plan.require(place, "recurrent_initializer", prescription)
+            plan.set_layer(path, "recurrent_initializer", _serialized(recurrent), prescription)
 
 
 def _set_kernel_initializers(plan: Plan, place: Place, code: str, prescription: Prescription) -> None:

@@ -181,7 +181,9 @@ def test_recurrent_layers_get_a_bounded_state_and_an_open_forget_gate():
     log = replace(log, structure=structure)
     bounded = next(each for each in named("exploding-gradient", log) if each.knob == "activation")
     assert bounded.settings["activation"] == "tanh"
+    assert 'recurrent_initializer="orthogonal"' in bounded.code
     runs_as_pasted(bounded)
+    assert named("poor-initialization", log, kind="recurrent")[0].code == bounded.code
     opened = next(each for each in named("vanishing-gradient", log) if "unit_forget_bias" in each.after)
     assert "unit_forget_bias=True" in opened.code
     runs_as_pasted(opened)

@@ -44,6 +44,16 @@ def test_a_bias_prescription_reaches_the_bias():
     assert not cured.get_layer("conv").bias.numpy().any()
 
 
+def test_a_bounded_state_comes_with_its_weights():
+    settings = {"activation": "tanh", "recurrent_initializer": '"orthogonal"', "kernel_initializer": '"zeros"'}
+    cured = apply(recurrent(), prescription("activation", ["plain"], **settings), seed=0)
+    cell = cured.get_layer("plain").cell
+    assert cell.activation.__name__ == "tanh"
+    kernel = np.array(cell.recurrent_kernel)
+    assert np.allclose(kernel @ kernel.T, np.eye(len(kernel)), atol=1e-5)
+    assert not np.array(cell.kernel).any()
+
+
 def test_recurrent_layers_wrapped_ones_and_cells_included():
     orthogonal = {"recurrent_initializer": '"orthogonal"', "kernel_initializer": '"zeros"'}
     paths = ["both/forward_lstm", "cell", "plain"]
