@@ -1,5 +1,6 @@
 """What a training batch looked like: numbers about inputs and targets, never the data itself."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ MOST_NUMBERS = 1_000_000
 # More distinct values than this are not counted: no set of classes is that large in one small batch.
 _MOST_DISTINCT = 1000
 # The smallest pictures that people train on, 8 by 8.
-_FLAT_PICTURE = 64
+_SMALLEST_PICTURE = 64
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,15 @@ class TensorFacts:
 
     @property
     def are_pixels(self) -> bool:
-        """Whether these are raw pixels: numbers of a byte, in a picture or, laid flat, in so many features.
+        """Whether these are raw pixels: whole numbers of a byte, or numbers that fill it, as enlarged pictures do.
 
-        Of flat ones, whose features may be anything, the whole numbers are, and those that fill the byte, as enlarged
-        pictures do.
+        In rows as large as the smallest pictures, laid flat or not; short last axes are those of colours.
         """
         if self.minimum is None or self.maximum is None or not (self.minimum >= 0 and 64 < self.maximum <= 255):
             return False
         fill = self.integers or (self.minimum == 0 and self.maximum > 0.9 * 255)
-        return len(self.shape) >= 2 or (self.features >= _FLAT_PICTURE and fill)
+        colours = len(self.shape) < 2 or self.features in (1, 3, 4) or self.features**2 >= _SMALLEST_PICTURE
+        return fill and colours and math.prod(self.shape) >= _SMALLEST_PICTURE
 
     @classmethod
     def of(cls, name: str, values: NDArray[Any], target: bool = False) -> "TensorFacts":

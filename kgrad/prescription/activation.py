@@ -122,20 +122,20 @@ def prescribe_nonlinearity(log: RunLog, finding: Finding) -> Prescription | None
 def prescribe_bounded_state(log: RunLog, finding: Finding) -> Prescription | None:
     """A squashed state, by tanh, in recurrent layers whose activation has no bound: it cannot grow over time.
 
-    With Keras' own weights, since a kernel that made the state grow drives tanh to its flat ends. With ReLU or a linear
-    activation the state grows as the powers of the recurrent kernel do (Pascanu et al. 2013, "On the difficulty of
-    training recurrent neural networks", section 2), and a kernel that is orthogonal at first does not stay so: with new
-    weights alone two of twelve such trainings were not finite again, with both all ended as well or better.
+    Keras' own default. With ReLU or a linear activation the state grows as the powers of the recurrent kernel do
+    (Pascanu et al. 2013, "On the difficulty of training recurrent neural networks", section 2).
     """
-    names = [
-        layer.name
-        for layer in log.structure.weighted_layers
-        if layer.class_name in _RECURRENT and (layer.activation or "linear") in _UNBOUNDED
-    ]
+    names = unbounded_states(log)
     if not names:
         return None
     why = f"{', '.join(_kinds(log, names))} in {len(names)} recurrent layers lets the state grow at every time step."
-    return _swap(log, finding, names, "tanh", why, finding.evidence[:2], recurrent_initializer='"orthogonal"')
+    return _swap(log, finding, names, "tanh", why, finding.evidence[:2])
+
+
+def unbounded_states(log: RunLog) -> list[str]:
+    """The recurrent layers whose state has no bound."""
+    recurrent = [layer for layer in log.structure.weighted_layers if layer.class_name in _RECURRENT]
+    return [layer.name for layer in recurrent if (layer.activation or "linear") in _UNBOUNDED]
 
 
 def prescribe_self_normalizing(log: RunLog, finding: Finding) -> Prescription | None:
@@ -173,11 +173,8 @@ def _swap(
     evidence: tuple[Evidence, ...],
     effect: Effect | None = None,
     rate: float | None = None,
-    **weights: str,
 ) -> Prescription:
-    """Another activation of these layers, with the initializers that suit it and the further ones in `weights`."""
-    weights = {"kernel_initializer": initializer(activation), **weights}
-    changes = {"activation": f'"{activation}"', **weights}
+    changes = {"activation": f'"{activation}"', "kernel_initializer": initializer(activation)}
     lines = [layers_code((log.structure.layer(name), changes) for name in names)]
     if rate is not None:
         lines.append(compiled_code(optimizer_code(log.info, learning_rate=rate)))
@@ -185,15 +182,14 @@ def _swap(
         knob="activation",
         target=tuple(names),
         before=", ".join(_kinds(log, names)),
-        after=f"{activation} with {' and '.join(weights.values())}"
-        + ("" if rate is None else f", learning rate {rate}"),
+        after=f"{activation} with {initializer(activation)}" + ("" if rate is None else f", learning rate {rate}"),
         why=why,
         code="\n".join(lines),
         finding=finding.rule,
         evidence=evidence,
         settings={
             "activation": activation,
-            **weights,
+            "kernel_initializer": initializer(activation),
             **({} if rate is None else {"learning_rate": rate}),
         },
         effect=effect,

@@ -1,13 +1,15 @@
 """The initializer knob: weights whose variance keeps signals at their size through depth."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Variable
+from kgrad.prescription.activation import unbounded_states
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.gains import gain, initializer
 from kgrad.prescription.layer_code import layers_code
@@ -47,20 +49,45 @@ def prescribe_smaller_initializer(log: RunLog, finding: Finding) -> Prescription
     return _of_misfits(log, finding, [each for each in _misfits(log) if each.ratio > 1])
 
 
-def _of_misfits(log: RunLog, finding: Finding, misfits: list[_Misfit]) -> Prescription | None:
+def prescribe_bounded_start(log: RunLog, finding: Finding) -> Prescription | None:
+    """The same where a state without a bound grows over time, with `tanh` in these layers.
+
+    A kernel that is orthogonal at first does not stay so, and `tanh` alone is driven to its flat ends by a kernel that
+    makes its state grow. In twelve such trainings (six programs of the corpora, two seeds) new weights alone were not
+    finite again in two; with both all ended as well or better.
+    """
+    unbounded = [name for name in unbounded_states(log) if name in finding.layers]
+    weights = _of_misfits(log, finding, _misfits(log), unbounded)
+    if weights is None or not unbounded:
+        return None
+    return replace(
+        weights,
+        after=f"{weights.after}, tanh in {', '.join(unbounded)}",
+        why=f"{weights.why} A state without a bound grows again once its kernel does; tanh bounds it.",
+        settings={**weights.settings, "layers": {name: {"activation": "tanh"} for name in unbounded}},
+    )
+
+
+def _of_misfits(
+    log: RunLog, finding: Finding, misfits: list[_Misfit], bounded: Collection[str] = ()
+) -> Prescription | None:
+    """New weights for these kernels; the code of the bounded layers has `tanh` too."""
     if not misfits:
         return None
     worst = max(misfits, key=lambda misfit: abs(math.log(misfit.ratio)) if misfit.ratio else math.inf)
     changes: dict[str, dict[str, str]] = {}
     for misfit in misfits:
         changes.setdefault(misfit.variable.layer, {})[misfit.argument] = misfit.code
+    shown = {name: {**change} for name, change in changes.items()}
+    for name in bounded:
+        shown.setdefault(name, {})["activation"] = '"tanh"'
     return Prescription(
         knob="initializer",
-        target=tuple(changes),
+        target=tuple(shown),
         before=_named(worst.variable),
         after=", ".join(dict.fromkeys(misfit.code for misfit in misfits)),
         why=_why(misfits, worst.ratio, len(changes)),
-        code=layers_code((log.structure.layer(name), change) for name, change in changes.items()),
+        code=layers_code((log.structure.layer(name), change) for name, change in shown.items()),
         finding=finding.rule,
         evidence=tuple(
             Evidence(f"weight spread of {misfit.variable.name}, measured / needed", misfit.ratio, "1", 1.0)

@@ -32,7 +32,8 @@ def prescribe_input_scaling(log: RunLog, finding: Finding) -> Prescription | Non
     """
     fix: dict[str, Any] = dict(finding.details.get("fix") or {})
     facts = _inputs(log)
-    if fix.get("layer") == "Normalization" and len(facts) == 1 and facts[0].are_pixels:
+    large = finding.details.get("kind", "large-inputs") == "large-inputs"
+    if large and fix.get("layer") == "Normalization" and len(facts) == 1 and facts[0].are_pixels:
         fix = {"layer": "Rescaling", "scale": 1 / 255}
     if "layer" in fix:
         fix |= _targets(log)

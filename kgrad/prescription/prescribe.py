@@ -26,6 +26,7 @@ from kgrad.prescription.epochs import prescribe_enough_updates, prescribe_more_e
 from kgrad.prescription.frozen import prescribe_unfrozen
 from kgrad.prescription.hidden_layer import prescribe_hidden_layer
 from kgrad.prescription.initializer import (
+    prescribe_bounded_start,
     prescribe_forget_bias,
     prescribe_initializer,
     prescribe_orthogonal,
@@ -122,7 +123,7 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
         prescribe_normalization,
     ),
     # A state that grows over time needs a bound as well.
-    "poor-initialization:recurrent": _all(prescribe_bounded_state, prescribe_initializer),
+    "poor-initialization:recurrent": _all(prescribe_bounded_start, prescribe_bounded_state, prescribe_initializer),
     "output-loss-mismatch": _all(prescribe_output),
     "unscaled-inputs": _all(prescribe_input_scaling),
     "over-regularised": _all(prescribe_regularization),

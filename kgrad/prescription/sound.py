@@ -32,7 +32,8 @@ def sound_changes(log: RunLog, diagnosis: Diagnosis, offered: Sequence[Prescript
     Adam at its usual rate and at ten times that, with rectifiers and their initialization where the present ones
     saturate, die or start off scale, with inputs brought to unit scale, with normalization inside, with ample units in
     every hidden layer, and at last with gated cells in place of plain recurrent ones. What was prescribed for output,
-    input and penalties stays part of each, and so do more units for layers of a handful.
+    input and penalties stays part of each, and so do more units for layers of a handful, but for gated cells, which
+    take the place of those layers. What the run has already is no change.
 
     Args:
         log: the run.
@@ -49,10 +50,13 @@ def sound_changes(log: RunLog, diagnosis: Diagnosis, offered: Sequence[Prescript
     if ample is not None:
         wide, with_ample = _in_width(log, roots, ample)
         begun = (*with_ample, *_scaling(wide, with_ample, finding), *_start(wide, finding))
-        changes += [(*begun, _adam(wide, finding, rate)) for rate in _ADAM_RATES]
+        changes += [(*begun, _adam(wide, finding, rate)) for rate in _ADAM_RATES if with_ample is not roots]
     gated = _one(prescribe_gated_cell(log, finding))
     changes += [(*roots, *gated, _adam(log, finding, _ADAM_RATES[0]))] if gated else []
-    return tuple({"\n".join(each.code for each in change): change for change in changes}.values())
+    present = present_optimizer(log)
+    same = _adam(log, finding, present.constant_rate).code if present.name == "Adam" and present.constant_rate else ""
+    by_code = {"\n".join(each.code for each in change): change for change in changes}
+    return tuple(change for code, change in by_code.items() if code != same)
 
 
 def _in_width(log: RunLog, roots: Change, wider: Prescription | None) -> tuple[RunLog, Change]:

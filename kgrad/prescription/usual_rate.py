@@ -13,7 +13,7 @@ from kgrad.prescription.recompiled import recompiled
 
 _USUAL_SPEED = USUAL_RATE / (1 - USUAL)
 _GROWS = ("exploding-gradient", "nonfinite-gradient")
-_DIES = ("dead-units", "unscaled-inputs")
+_DIES = ("dead-units", "unscaled-inputs:large-inputs")
 # Units that died at a rate so many times the usual one die again with the units alone mended (own choice).
 _KILLS = 10.0
 
@@ -29,14 +29,16 @@ def calmer_rate(log: RunLog) -> float | None:
 def prescribe_calmer_rate(log: RunLog, finding: Finding) -> Prescription | None:
     """The usual rate beside the cure of what grows, where descent is faster than usual: either is enough to explode.
 
-    Beside that of dead units too, and of inputs off scale, which kill them, where it is many times as fast.
+    Beside that of dead units too, and of large inputs, which kill them, where it is many times as fast.
 
     With the usual momentum the usual rate goes as far per step as ten times that without, and stays stable on a loss
     nineteen times as steep: up to `2 (1 + momentum) / rate` (Goh 2017; Nesterov's is not, and is left out here).
     """
     optimizer = present_optimizer(log)
     speed = optimizer.speed
-    too_fast = {**dict.fromkeys(_GROWS, 1.01), **dict.fromkeys(_DIES, _KILLS)}.get(finding.rule)
+    kind = f"{finding.rule}:{finding.details.get('kind')}"
+    limits = {**dict.fromkeys(_GROWS, 1.01), **dict.fromkeys(_DIES, _KILLS)}
+    too_fast = limits.get(finding.rule) or limits.get(kind)
     if too_fast is None or speed is None or speed < 0.999 * too_fast * _USUAL_SPEED:  # both are rounded quotients
         return None
     momentum = USUAL if optimizer.momentum > LASTING else max(optimizer.momentum, USUAL)

@@ -90,7 +90,7 @@ def _before_and_after(treatment: Mapping[str, Any]) -> list[tuple[str, str, str]
 
 
 def _card(place: int, each: Mapping[str, Any]) -> RoundCard:
-    ending = "kept as the best so far" if each["adopted"] else "not better than the best so far"
+    ending = "kept as the best so far" if each["adopted"] else "not kept"
     return RoundCard(
         title=f"Training {place}: {each['steps']:,} steps, {ending}",
         tone="high" if each["findings"] else "healthy",

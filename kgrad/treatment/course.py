@@ -27,8 +27,10 @@ _MOST_CHANGES = 6
 _MOST_ROUNDS = 8
 # A healed model that is learning still may have so many whole trainings more, or the updates that are enough as a rule.
 _MORE = 3
-# Healed, but short of this accuracy or R², it tries so many whole trainings more of what was promising (own choice).
-_NEARLY_ALL, _REMATCHES = 0.99, 2
+# An accuracy or R² that leaves nothing to look for, and, short of it, how many whole trainings more a healed model gets
+# of what was promising (own choice).
+_NEARLY_ALL = 0.99
+_REMATCHES = 2
 # As in the rule `slow-convergence`: a loss that falls by this share over the last half may not have arrived.
 _FALLS = 0.02
 
@@ -40,6 +42,7 @@ class _Search:
     base: keras.Model
     changes: list[Prescription]
     stages: list[list[Change]]
+    why: str
     queue: list[Change] = field(default_factory=list)
 
 
@@ -63,25 +66,28 @@ class Course:
 
     def run(self) -> bool:
         """Treats; returns whether the best model is healthy."""
-        state, whole = self._state, self._data.whole
+        state = self._state
         patient, change, arguments = self._copy(self._model), NO_CHANGE, self._data.arguments
         healthy = well = cut = first_cut = False
         rematches = _REMATCHES
         search: _Search | None = None
-        while search is None or state.left >= whole:
+        while search is None or state.left >= self._data.whole:
             changes = [*(search.changes if search is not None else ()), *change]
-            examination, stopped, adopted = self._train(patient, changes, arguments, "high", only_healthy=well)
+            tolerated = "low" if well else "medium" if healthy else None
+            examination, stopped, adopted = self._train(patient, changes, arguments, "high", tolerated=tolerated)
             if adopted and "batch_size" in arguments and arguments["batch_size"] != self._data.batch_size:
                 self._data = self._data.in_batches(int(arguments["batch_size"]))
             if search is None or adopted:
                 latest, cut, first_cut = examination, stopped, first_cut or (search is None and stopped)
-                healthy, well = _is_healthy(examination), well or _is_well(examination)
+                healthy, well = _is_no_worse(examination, "low"), well or _is_well(examination)
                 if search is None or not well:
-                    search = _Search(patient, list(state.changes), _stages(examination))
+                    # A model that is made anew is not trained for the epochs that another one was.
+                    lasting = [each for each in state.changes if not (of_fit(each) and "epochs" in each.settings)]
+                    search = _Search(patient, lasting, _stages(examination), _why(examination))
             rematches -= well
-            if (well and self._is_enough(rematches)) or len(state.rounds) >= _MOST_ROUNDS:
+            if (well and self._is_enough(rematches, first_cut)) or len(state.rounds) >= _MOST_ROUNDS:
                 break
-            chosen = self._next(search, well)
+            chosen = self._next(search, well, first_cut)
             if chosen is None:
                 break
             patient, change, arguments = chosen
@@ -90,13 +96,17 @@ class Course:
             self._train_on(latest)
         return unhurt
 
-    def _is_enough(self, rematches: int) -> bool:
-        """Whether a healthy model ends it: it is the given one, has learned nearly all, or enough was tried."""
+    def _is_enough(self, rematches: int, first_cut: bool) -> bool:
+        """Whether a healthy model ends it: it is the given one, has learned nearly all, or enough was tried.
+
+        What is trained in other batches has no common start with the others. Room is left for the given model to be
+        trained to its end.
+        """
         state = self._state
         right = state.score.r_squared if state.score.accuracy is None else state.score.accuracy
-        if not state.changes or right is None or right >= _NEARLY_ALL:
+        if not state.changes or any(map(of_fit, state.changes)) or right is None or right >= _NEARLY_ALL:
             return True
-        return rematches < 0 or state.left < 2 * self._data.whole  # the given model may have to be trained to its end
+        return rematches < 0 or state.left < (1 + first_cut) * self._data.whole
 
     def _to_the_end(self, cut: bool, first_cut: bool, healthy: bool) -> bool:
         """What was stopped early gets its whole training: the best model, and the given one to compare it with."""
@@ -137,49 +147,58 @@ class Course:
         arguments: dict[str, Any],
         stop_on: str | None,
         reason: str = "",
-        only_healthy: bool = False,
+        tolerated: str | None = None,
     ) -> tuple[workflow.Examination, bool, bool]:
-        """One training under watch, told as a round: the run, whether it was stopped, whether its model is kept."""
+        """One training under watch, told as a round: the run, whether it was stopped, whether its model is kept.
+
+        With diseases graver than what is tolerated it is not, however good.
+        """
         examination, steps, stopped = watched(patient, self._data, arguments, stop_on)
         self._state.used += steps
         score = self._measure.of(patient)
-        adopted = (_is_healthy(examination) or not only_healthy) and self._adopt(patient, score, changes)
+        adopted = self._is_best(patient, score)
+        if adopted and tolerated is not None and not _is_no_worse(examination, tolerated):
+            adopted, reason = False, reason or "Better than the best so far, but sick: not kept."
+        if adopted:
+            self._state.best, self._state.score, self._state.changes = patient, score, list(changes)
         self._state.rounds.append(replace(round_of(examination, steps, score, adopted), reason=reason))
         self._bar()
         return examination, stopped, adopted
 
-    def _adopt(self, patient: keras.Model, score: Score, changes: list[Prescription]) -> bool:
-        """Makes the model with these changes the best one where it is better, or as good for the first."""
+    def _is_best(self, patient: keras.Model, score: Score) -> bool:
+        """Whether the model is better than the best one, or as good for the first."""
         state = self._state
         same = same_loss(self._model, patient) and same_loss(self._model, state.best)
         rows = self._measure.rows
         first = not state.rounds and not is_better(state.score, score, same, rows)
-        if not first and not is_better(score, state.score, same, rows):
-            return False
-        state.best, state.score, state.changes = patient, score, list(changes)
-        return True
+        return first or is_better(score, state.score, same, rows)
 
-    def _next(self, search: _Search, well: bool) -> tuple[keras.Model, Change, dict[str, Any]] | None:
+    def _next(self, search: _Search, well: bool, first_cut: bool) -> tuple[keras.Model, Change, dict[str, Any]] | None:
         """The next model to train, what was changed in it and how to train it; `None` where nothing is left."""
         while not search.queue and search.stages:
             changes = search.stages.pop(0)
-            if of_fit(changes[0][0]):
-                return self._refitted(search.base, changes[0])
-            search.queue = self._tried(search.base, changes, 2 if well else 1)
+            if not of_fit(changes[0][0]):
+                search.queue = self._tried(search, changes, 1 + (well and first_cut))
+            elif not well and (refitted := self._refitted(search.base, changes[0])) is not None:
+                return refitted
         if not search.queue:
-            if not self._state.rounds[-1].reason and not well:
-                self._tell(reason="Nothing is left to try.")
+            if not self._state.rounds[-1].reason:
+                self._tell(reason="Nothing promising is left to try.")
             return None
         change = search.queue.pop(0)
-        self._tell(
-            kept=words(change), reason="Healthy, but not all is learned: the next change is tried." if well else ""
-        )
+        reason = "Healthy, but not all is learned: the next change is tried." if well else ""
+        self._tell(kept=words(change), reason=reason)
         return apply(search.base, change, seed=self._seed, x=self._data.x), change, self._data.arguments
 
-    def _refitted(self, base: keras.Model, change: Change) -> tuple[keras.Model, Change, dict[str, Any]]:
-        """The same model, trained on for the epochs that are prescribed or the budget holds, or in other batches."""
+    def _refitted(self, base: keras.Model, change: Change) -> tuple[keras.Model, Change, dict[str, Any]] | None:
+        """The same model, trained on for the epochs that are prescribed or the budget holds, or in other batches.
+
+        `None` where the budget does not hold a training in those.
+        """
         arguments, settings = self._data.arguments, change[0].settings
         if "batch_size" in settings:
+            if self._data.in_batches(int(settings["batch_size"])).whole > self._state.left:
+                return None
             self._tell(kept=words(change), reason="Another batch size is an argument of fit: tried in a whole one.")
             fresh = apply(base, NO_CHANGE, seed=self._seed)
             return fresh, change, {**arguments, "batch_size": settings["batch_size"]}
@@ -188,7 +207,7 @@ class Course:
         self._tell(kept=words(change), reason="It was learning still: trained on.")
         return self._copy(base), change, self._for_longer(epochs)
 
-    def _tried(self, base: keras.Model, changes: list[Change], kept: int) -> list[Change]:
+    def _tried(self, search: _Search, changes: list[Change], kept: int) -> list[Change]:
         """Tries the changes in short trainings; those that may go on to a whole one, the most promising first."""
         state, whole = self._state, self._data.whole
         share = max(round(_TRIAL_SHARE * whole), min(whole, _TRIAL_STEPS))
@@ -203,9 +222,9 @@ class Course:
             state.used += taken
 
         data = (self._data.x, self._data.y)
-        attempts = attempt(base, changes, data, self._measure, steps, self._data.batch_size, self._seed, advance)
+        attempts = attempt(search.base, changes, data, self._measure, steps, self._data.batch_size, self._seed, advance)
         places, reason = ranked(attempts)
-        self._tell(attempts=tuple(attempts), trial_steps=state.used - before, reason=reason)
+        self._tell(attempts=tuple(attempts), trial_steps=state.used - before, reason=f"{search.why}{reason}")
         self._bar()
         return [changes[place] for place in places]
 
@@ -227,8 +246,10 @@ class Course:
         )
 
 
-def _is_healthy(examination: workflow.Examination) -> bool:
-    return not any(at_least(each.severity, "medium") for each in examination.diagnosis.findings)
+def _is_no_worse(examination: workflow.Examination, than: str) -> bool:
+    """Whether no disease is graver than that."""
+    graver = {"low": "medium", "medium": "high"}[than]
+    return not any(at_least(each.severity, graver) for each in examination.diagnosis.findings)
 
 
 def _is_well(examination: workflow.Examination) -> bool:
@@ -236,6 +257,12 @@ def _is_well(examination: workflow.Examination) -> bool:
     found = examination.diagnosis.findings
     little = any(each.rule == LITTLE_LEARNED for each in found) and not _falls_still(examination)
     return not little and not any(at_least(each.severity, "low") for each in found)
+
+
+def _why(examination: workflow.Examination) -> str:
+    """Why anything is tried where nothing was found; empty where something was."""
+    found = any(at_least(each.severity, "low") for each in examination.diagnosis.findings)
+    return "" if found else "No disease, but little learned and at rest: sound practice is tried. "
 
 
 def _falls_still(examination: workflow.Examination) -> bool:

@@ -60,12 +60,13 @@ def _several(plan: Plan, prescription: Prescription) -> None:
 
 def _activation(plan: Plan, prescription: Prescription) -> None:
     activation = _known_activation(prescription)
-    kernel, recurrent = (prescription.settings.get(f"{each}_initializer") for each in ("kernel", "recurrent"))
+    kernel = prescription.settings.get("kernel_initializer")
     if "learning_rate" in prescription.settings:
         _learning_rate(plan, prescription)
     for path in prescription.target:
         place = plan.place(path, prescription)
-        carrier = activation_place(place, plan.places)
+        own = isinstance(place.layer, keras.layers.RNN)  # that of its state, not of a layer behind it
+        carrier = place if own else activation_place(place, plan.places)
         if carrier is None:
             raise TreatmentError(
                 f"Layer {path!r} is linear and kgrad cannot see which activation follows it outside of its wrapper "
@@ -75,9 +76,6 @@ def _activation(plan: Plan, prescription: Prescription) -> None:
         plan.set_layer(carrier.path, "activation", activation, prescription)
         if kernel is not None:
             _set_kernel_initializers(plan, place, kernel, prescription)
-        if recurrent is not None:
-            plan.require(place, "recurrent_initializer", prescription)
-            plan.set_layer(path, "recurrent_initializer", _serialized(recurrent), prescription)
 
 
 def _set_kernel_initializers(plan: Plan, place: Place, code: str, prescription: Prescription) -> None:
@@ -89,10 +87,11 @@ def _set_kernel_initializers(plan: Plan, place: Place, code: str, prescription: 
 
 
 def _initializer(plan: Plan, prescription: Prescription) -> None:
+    named = prescription.settings.get("initializers")
     if "layers" in prescription.settings:
         layer_settings(plan, prescription)
-        return
-    named = prescription.settings.get("initializers")
+        if named is None:
+            return
     if named is None:
         plain = {key: value for key, value in prescription.settings.items() if key.endswith("_initializer")}
         named = dict.fromkeys(prescription.target, plain)

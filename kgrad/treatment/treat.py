@@ -9,6 +9,8 @@ import keras
 from rich.progress import BarColumn, Progress, TextColumn
 
 from kgrad.prescription.epochs import ENOUGH_UPDATES
+from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.together import joined
 from kgrad.treatment.apply import apply
 from kgrad.treatment.attempts import words
 from kgrad.treatment.batches import endless, measured
@@ -40,7 +42,8 @@ def treat(
     A training is stopped at the first disease of high severity. The prescriptions for it are then tried in short
     trainings from common starts, alone and together, and the most promising goes on to a whole training; where it does
     not end better than the best model so far, the next one does. Where none of them helps, changes of several knobs at
-    once that suit most networks are tried in the same way. A change stays only where the whole training ends better.
+    once that suit most networks are tried in the same way. A healed model that has not learned nearly all competes with
+    up to two more of the promising changes. A change stays only where the whole training ends better.
 
     Args:
         model: a built and compiled Sequential or Functional model with one output; it is not touched.
@@ -90,10 +93,16 @@ def _story(state: State, first: Score, healthy: bool, validated: bool) -> Treatm
         state.used,
         state.budget,
         tuple(dict.fromkeys(words(tuple(state.changes)))),
-        "\n".join(dict.fromkeys(each.code for each in state.changes)),
+        _code(state.changes),
         first.r_squared,
         state.score.r_squared,
     )
+
+
+def _code(changes: list[Prescription]) -> str:
+    """Of several changes each layer's line once, and one `compile`."""
+    different = list({each.code: each for each in changes}.values())
+    return joined(different, "").code if len(different) > 1 else "".join(each.code for each in different)
 
 
 def _separated(x: Any, y: Any, arguments: dict[str, Any]) -> tuple[Any, Any, Any, dict[str, Any]]:

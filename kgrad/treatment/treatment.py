@@ -48,7 +48,7 @@ class Round:
         steps: training steps under watch.
         loss: the measured loss after it; `None` where it cannot be compared with that of the given model.
         accuracy: the accuracy after it, `None` where the targets are no classes.
-        adopted: whether the model of this round is better than the best one before.
+        adopted: whether its model was kept as the best so far; if it was better but sick, `reason` says so.
         attempts: what was tried.
         kept: the prescriptions that the next round trains with, in words; empty where none.
         reason: why these.

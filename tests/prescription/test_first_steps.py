@@ -96,12 +96,12 @@ def test_a_push_of_trained_weights_is_part_of_no_joint_answer():
     assert "perturbation" not in str(offered[0].settings)
 
 
-@pytest.mark.parametrize("rule", ["dead-units", "unscaled-inputs"])
+@pytest.mark.parametrize(("rule", "kind"), [("dead-units", None), ("unscaled-inputs", "large-inputs")])
 @pytest.mark.parametrize(("momentum", "calmer"), [(0.9, True), (0.0, False)], ids=["80 times as fast", "as usual"])
-def test_units_that_died_at_many_times_the_usual_rate_get_that_beside_their_cure(momentum, calmer, rule):
+def test_units_that_died_at_many_times_the_usual_rate_get_that_beside_their_cure(momentum, calmer, rule, kind):
     config = {"learning_rate": 0.8 if momentum else 0.1, "momentum": momentum}
     log = deep(zero_fraction=np.ones((200, 16)))
     log = replace(log, info={**log.info, "optimizer": {"class_name": "SGD", "config": config}})
-    offered = prescribe_calmer_rate(log, Finding(rule, "high", "they are dead."))
+    offered = prescribe_calmer_rate(log, Finding(rule, "high", "they are dead.", details={"kind": kind}))
     assert (offered is not None) is calmer
     assert not calmer or (offered.settings["learning_rate"], offered.settings["momentum"]) == (0.01, 0.9)

@@ -7,9 +7,10 @@ import pytest
 
 import kgrad
 from kgrad.diagnosis.finding import Finding
-from kgrad.log.batch import WHOLE, BatchFacts
+from kgrad.log.batch import WHOLE, BatchFacts, TensorFacts
 from kgrad.log.structure import Layer, Variable
 from kgrad.prescription import prescribe
+from kgrad.prescription.initializer import prescribe_bounded_start
 from kgrad.prescription.rectifier import born_dead, rectifier
 from kgrad.prescription.sound import sound_changes
 
@@ -87,6 +88,16 @@ def test_flat_pictures_that_were_enlarged_fill_the_byte(most, layer):
     assert offered.settings["layer"] == layer
 
 
+@pytest.mark.parametrize(
+    ("shape", "are"),
+    [((8, 8), True), ((28, 28, 3), True), ((64,), True), ((30, 2), False), ((40, 2), False), ((9,), False)],
+)
+def test_a_picture_has_rows_and_columns_enough(shape, are):
+    whole = np.random.default_rng(0).integers(0, 256, (16, *shape)).astype("float32")
+    assert TensorFacts.of("", whole).are_pixels is are
+    assert not TensorFacts.of("", whole / 2.3).are_pixels  # parts of whole numbers, up to 111
+
+
 def test_inputs_and_targets_that_are_both_far_off_are_scaled_together():
     log = scaled(deep(), 100 * VALUES, (1e4 * VALUES[:, :4]).astype("float32"))
     log = replace(log, info={**log.info, "loss": "mean_squared_error"})
@@ -146,6 +157,12 @@ def test_sound_practice_keeps_the_exact_answers_and_adds_to_them():
     log, diagnosis = two_causes()
     changes = sound_changes(log, diagnosis, prescribe(log, diagnosis))
     assert len(changes) >= 3
+    adam = {"class_name": "Adam", "config": {"learning_rate": 1e-3}}
+    given, other = (
+        sound_changes(each, diagnosis, ()) for each in (replace(log, info={**log.info, "optimizer": adam}), log)
+    )
+    alone = [[change for change in found if change[0].after == "Adam(learning_rate=0.001)"] for found in (given, other)]
+    assert [len(found) for found in alone] == [0, 1]  # what the run has is no change
     for change in changes:
         assert change[0].knob == "output"
         assert change[-1].settings["optimizer"] == "Adam"
@@ -181,12 +198,32 @@ def test_recurrent_layers_get_a_bounded_state_and_an_open_forget_gate():
     log = replace(log, structure=structure)
     bounded = next(each for each in named("exploding-gradient", log) if each.knob == "activation")
     assert bounded.settings["activation"] == "tanh"
-    assert 'recurrent_initializer="orthogonal"' in bounded.code
     runs_as_pasted(bounded)
-    assert named("poor-initialization", log, kind="recurrent")[0].code == bounded.code
     opened = next(each for each in named("vanishing-gradient", log) if "unit_forget_bias" in each.after)
     assert "unit_forget_bias=True" in opened.code
     runs_as_pasted(opened)
+
+
+def test_a_state_that_grows_gets_a_bound_with_all_new_weights():
+    log = deep(layers=3)
+    rnn = Layer("rnn", "SimpleRNN", 0, "relu", 8, config={"units": 8})
+    lstm = Layer("lstm", "LSTM", 1, "relu", 4, config={"units": 4})
+    kernels = (
+        Variable("rnn/recurrent_kernel", "rnn", "recurrent_kernel", (8, 8)),
+        Variable("dense_1/kernel", "dense_1", "kernel", (4, 4)),
+        Variable("dense_2/kernel", "dense_2", "kernel", (4, 4)),
+    )
+    structure = replace(log.structure, layers=(rnn, lstm, *log.structure.layers[1:]), variables=kernels)
+    size = np.array([8 * 3.0, 4 * 3.0, 1.0])
+    log = replace(log, structure=structure, columns={**log.columns, "weight_norm": np.tile(size, (len(log), 1))})
+    finding = Finding("poor-initialization", "high", "it grows.", layers=("rnn",), details={"kind": "recurrent"})
+    first = prescribe_bounded_start(log, finding)
+    assert first.settings["layers"] == {"rnn": {"activation": "tanh"}}
+    assert set(first.settings["initializers"]) >= {"rnn"}
+    assert 'activation="tanh"' in first.code
+    assert 'recurrent_initializer="orthogonal"' in first.code
+    assert "lstm" not in first.code
+    assert first.finding == "poor-initialization"
 
 
 def test_clipping_of_all_variables_together_and_inside_a_loss_scale():

@@ -44,14 +44,29 @@ def test_a_bias_prescription_reaches_the_bias():
     assert not cured.get_layer("conv").bias.numpy().any()
 
 
-def test_a_bounded_state_comes_with_its_weights():
-    settings = {"activation": "tanh", "recurrent_initializer": '"orthogonal"', "kernel_initializer": '"zeros"'}
-    cured = apply(recurrent(), prescription("activation", ["plain"], **settings), seed=0)
-    cell = cured.get_layer("plain").cell
-    assert cell.activation.__name__ == "tanh"
-    kernel = np.array(cell.recurrent_kernel)
-    assert np.allclose(kernel @ kernel.T, np.eye(len(kernel)), atol=1e-5)
-    assert not np.array(cell.kernel).any()
+def test_a_state_is_bounded_with_its_weights_wherever_it_is():
+    paths = ["both/forward_lstm", "cell", "plain"]
+    settings = {
+        "initializers": {path: {"recurrent_initializer": '"orthogonal"'} for path in paths},
+        "layers": {path: {"activation": "tanh"} for path in paths},
+    }
+    model = recurrent()
+    for path in paths:
+        places_of(model)[path].layer.get_config()
+    cured = apply(model, prescription("initializer", paths, **settings), seed=0)
+    found = places_of(cured)
+    cells = [getattr(found[path].layer, "cell", found[path].layer) for path in paths]
+    assert [cell.activation.__name__ for cell in cells] == ["tanh"] * 3
+    assert all(type(cell.recurrent_initializer).__name__ == "Orthogonal" for cell in cells)
+
+
+def test_the_activation_of_a_state_is_not_that_of_the_layer_behind_it():
+    inside = [layers.SimpleRNN(4, activation=None, name="state"), layers.Activation("relu", name="behind")]
+    model = keras.Sequential([keras.Input((7, 4)), *inside, layers.Dense(1)])
+    model.compile("sgd", "mse")
+    cured = apply(model, prescription("activation", ["state"], activation="tanh"), seed=0)
+    assert cured.get_layer("state").activation.__name__ == "tanh"
+    assert cured.get_layer("behind").activation.__name__ == "relu"
 
 
 def test_recurrent_layers_wrapped_ones_and_cells_included():

@@ -2,13 +2,19 @@
 
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 
 import kgrad
+from kgrad.diagnosis.finding import Finding
 from kgrad.prescription import prescribe
 from kgrad.prescription.sound import sound_changes
-from kgrad.treatment.course import _is_well
+from kgrad.treatment import course
+from kgrad.treatment.course import Course, _is_well
+from kgrad.treatment.measure import Score
+from kgrad.treatment.treatment import Round
+from kgrad.treatment.watch import State
 
 from ..diagnosis.rules.test_underfitting import run
 from .test_treat import CLASSES, FIT, X, blown_up
@@ -38,9 +44,27 @@ def test_much_learned_is_well():
 def test_healed_with_something_left_to_learn_the_next_changes_are_tried_in_place_of_the_first():
     """With one label of ten wrong no change can learn all."""
     wrong = np.random.default_rng(3).uniform(size=len(CLASSES)) < 0.1
-    _, story = kgrad.treat(blown_up(), X, np.where(wrong, 1 - CLASSES, CLASSES), **FIT)
+    keras.utils.set_random_seed(0)
+    _, story = kgrad.treat(blown_up(), X, np.where(wrong, 1 - CLASSES, CLASSES), **{**FIT, "epochs": 15})
     again = [each for each in story.rounds if each.reason.startswith("Healthy, but not all is learned")]
     assert len(again) == 2
     assert story.accuracy >= max(each.accuracy for each in story.rounds) - 0.1  # beyond noise nothing was better
     assert len({each.split(":")[0] for each in story.changes}) == len(story.changes)
     assert story.steps <= story.budget
+    assert story.code.count("model.compile(") <= 1
+
+
+@pytest.mark.parametrize(("tolerated", "kept"), [(None, True), ("medium", True), ("low", False)])
+def test_once_well_a_better_model_with_a_disease_is_not_kept(monkeypatch, tolerated, kept):
+    state = State(100, "old", Score(1.0, 0.5))
+    state.rounds.append(None)
+    sick = SimpleNamespace(diagnosis=SimpleNamespace(findings=[Finding("plateau", "medium", "It stands.")]))
+    monkeypatch.setattr(course, "watched", lambda *arguments: (sick, 10, False))
+    monkeypatch.setattr(course, "round_of", lambda *arguments: Round("", (), 10, 0.1, 0.9, arguments[-1]))
+    monkeypatch.setattr(course, "same_loss", lambda *models: True)
+    measure = SimpleNamespace(of=lambda model: Score(0.1, 0.9), rows=1000)
+    treatment = Course("old", None, measure, state, 0, lambda: None)
+    _, _, adopted = treatment._train("new", [], {}, None, tolerated=tolerated)
+    assert adopted is kept
+    assert state.best == ("new" if kept else "old")
+    assert ("sick" in state.rounds[-1].reason) is not kept
