@@ -72,6 +72,7 @@ class Objective:
         loss: `None` where unknown.
         target: what the targets looked like, `None` where none was seen.
         weight: factor on the loss, as compiled.
+        scores: name of the layer with weights whose own activation comes before the last one; `None` for none.
     """
 
     layer: str
@@ -81,6 +82,7 @@ class Objective:
     loss: Loss | None
     target: TensorFacts | None
     weight: float = 1.0
+    scores: str | None = None
 
     @property
     def activation(self) -> str | None:
@@ -137,14 +139,15 @@ def _objective(
     factor = float(weight) if isinstance(weight, (int, float)) else 1.0
     same = [target for target in targets if target.name == name]
     target = same[0] if same else targets[0] if alone and len(targets) == 1 else None
-    layer, activations, behind = _ending(structure, name)
+    layer, activations, behind, below = _ending(structure, name)
     # A reshape or a cast behind the activation, and keras.layers.Softmax, hide its logits.
     fused = not behind and not half and layer.class_name not in ACTIVATION_LAYERS
-    return Objective(layer.name, activations, fused, layer.units, loss, target, factor)
+    scores = below.name if below is not layer and len(activations or ()) == 2 and below.activation else None
+    return Objective(layer.name, activations, fused, layer.units, loss, target, factor, scores)
 
 
-def _ending(structure: Structure, name: str) -> tuple[Layer, tuple[str, ...] | None, bool]:
-    """The last layer that changes values, the activations up to it, and whether others lie behind it."""
+def _ending(structure: Structure, name: str) -> tuple[Layer, tuple[str, ...] | None, bool, Layer]:
+    """The last layer that changes values, the activations up to it, whether others lie behind it, the first of them."""
     layer, behind, found = structure.layer(name), False, list[str]()
     last: Layer | None = None
     while True:
@@ -156,11 +159,11 @@ def _ending(structure: Structure, name: str) -> tuple[Layer, tuple[str, ...] | N
         else:
             behind = behind or last is None
         if len(layer.inbound) != 1:
-            return last or layer, None, behind
+            return last or layer, None, behind, layer
         layer = structure.layer(layer.inbound[0])
     inner = next((each for each in structure.layers if each.name.startswith(f"{layer.name}/")), None)
     activation = inner.activation if layer.class_name == "TimeDistributed" and inner else layer.activation
     if activation is None:  # no dense layer: a sum, a lambda, an input
-        return last or layer, tuple(reversed(found)) if found else None, behind
+        return last or layer, tuple(reversed(found)) if found else None, behind, layer
     found.append(activation)
-    return last or layer, tuple(each for each in reversed(found) if each != "linear"), behind
+    return last or layer, tuple(each for each in reversed(found) if each != "linear"), behind, layer

@@ -86,6 +86,12 @@ class RunLog:
         facts = self.info.get("data")
         return BatchFacts.from_dict(facts) if facts else self.batch
 
+    @property
+    def batch_rows(self) -> int | None:
+        """Rows of a batch as `fit` was told, else as the first one had; `None` where neither is known."""
+        told = (self.info.get("fit") or {}).get("batch_size")
+        return told or (self.batch.rows if self.batch else None) or None
+
     def table(self, name: str) -> Mapping[str, NDArray[Any]]:
         """A table of `tables`.
 

@@ -214,6 +214,14 @@ class Structure:
         return ()
 
     @property
+    def softmax_layers(self) -> tuple[str, ...]:
+        """The hidden dense layers of a chain with a softmax behind them; where others read them it may be a gate."""
+        if self.kind not in ("sequential", "functional") or not in_a_row(self.layers):
+            return ()
+        dense = [each.name for each in self.weighted_layers[:-1] if each.class_name == "Dense"]
+        return tuple(name for name in dense if self.effective_activation(name) == "softmax")
+
+    @property
     def lone_layer(self) -> str | None:
         """The output layer of a model that has no other weights and is linear up to it; `None` where there is more."""
         if self.kind not in ("sequential", "functional") or len(self.weighted_layers) != 1:

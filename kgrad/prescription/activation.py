@@ -8,7 +8,7 @@ from kgrad.prescription.feed_forward import is_feed_forward
 from kgrad.prescription.gains import initializer
 from kgrad.prescription.layer_code import layers_code
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.rectifier import BORN_DEAD, born_dead, dense_chain, rectifier
+from kgrad.prescription.rectifier import BORN_DEAD, DEEP, born_dead, dense_chain, rectifier
 from kgrad.prescription.usual_rate import calmer_rate
 
 # The largest slope of a saturating activation: what a layer at best leaves of the gradient.
@@ -53,6 +53,14 @@ def prescribe_non_saturating(log: RunLog, finding: Finding) -> Prescription | No
 def prescribe_non_saturating_chain(log: RunLog, finding: Finding) -> Prescription | None:
     """The same for several layers only: one alone holds no gradient back, and seldom is why a loss stands."""
     return prescribe_non_saturating(log, finding) if len(_hidden(log, tuple(_LARGEST_SLOPE))) > 1 else None
+
+
+def prescribe_deep_rectifier(log: RunLog, finding: Finding) -> Prescription | None:
+    """The same, with its weights, where weights too small or too large are those of many layers that saturate.
+
+    Sound weights for tanh still lose a little at each of its layers, and a chain of more than five passes little on.
+    """
+    return prescribe_non_saturating(log, finding) if len(_hidden(log, tuple(_LARGEST_SLOPE))) > DEEP else None
 
 
 def prescribe_bounded_growth(log: RunLog, finding: Finding) -> Prescription | None:
@@ -103,19 +111,25 @@ def prescribe_leaky(log: RunLog, finding: Finding) -> Prescription | None:
 
 
 def prescribe_nonlinearity(log: RunLog, finding: Finding) -> Prescription | None:
-    """ReLU where the hidden layers have no activation and the model is therefore one linear map.
+    """ReLU where the hidden layers have no activation and the model is therefore one linear map, or have a softmax.
 
     Source: Leshno et al. 1993, "Multilayer feedforward networks with a nonpolynomial activation function can
-    approximate any function": the non-linearity is what more layers need to be more than one.
+    approximate any function": the non-linearity is what more layers need to be more than one. The slope of a softmax is
+    `p (1 - p)` at most (Bishop 2006, equation 4.106).
     """
-    if finding.details.get("kind") != "linear":
+    kind, hidden, wanted = finding.details.get("kind"), list(finding.layers), rectifier(log)
+    if kind == "linear":
+        why = (
+            f"{len(hidden)} hidden layers without activation are one linear map; with {wanted.name} between they are "
+            f"not, and {wanted.reason}."
+        )
+    elif kind == "softmax":
+        why = (
+            "A softmax shares a sum of 1 out among its units, so that each hands on little and passes at most 1/4 of "
+            f"the gradient back; {wanted.reason}."
+        )
+    else:
         return None
-    hidden = list(finding.layers)
-    wanted = rectifier(log)
-    why = (
-        f"{len(hidden)} hidden layers without activation are one linear map; with {wanted.name} between they are not, "
-        f"and {wanted.reason}."
-    )
     return _swap(log, finding, hidden, wanted.name, why, finding.evidence[:2])
 
 

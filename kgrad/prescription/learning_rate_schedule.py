@@ -1,10 +1,13 @@
 """The learning-rate-schedule knob: a rate that begins small, or that falls once the loss stands."""
 
+from dataclasses import replace
+
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import optimizer_code
+from kgrad.prescription.code import number, optimizer_code
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.recompiled import recompiled
 
 
 def prescribe_decay(log: RunLog, finding: Finding) -> Prescription | None:
@@ -26,6 +29,31 @@ def prescribe_decay(log: RunLog, finding: Finding) -> Prescription | None:
         finding=finding.rule,
         evidence=finding.evidence[:2],
     )
+
+
+def prescribe_lasting_rate(log: RunLog, finding: Finding) -> Prescription | None:
+    """The largest rate of a schedule that ended too soon for the whole run.
+
+    Steps that shrink like `1 / step` from the first on go no further in all than the logarithm of their number.
+    """
+    rate, optimizer = finding.details.get("learning_rate"), present_optimizer(log)
+    if finding.details.get("kind") != "idle" or not rate or not optimizer.has_schedule:
+        return None
+    wanted = float(number(float(rate)))
+    constant = recompiled(
+        log,
+        finding,
+        {"learning_rate": wanted},
+        knob="optimizer",
+        before="a schedule that ends too soon",
+        after=f"a learning rate of {number(wanted)} in all steps",
+        why="The schedule leaves next to no learning rate for most of the run.",
+        evidence=finding.evidence,
+        effect=None,
+    )
+    # One number cannot take the place of a schedule: the optimizer is made anew, all else as it is.
+    kept = {name: value for name, value in optimizer.config.items() if value is not None and name != "name"}
+    return replace(constant, settings={**kept, "optimizer": optimizer.name, "learning_rate": wanted})
 
 
 def prescribe_warm_up(log: RunLog, finding: Finding) -> Prescription | None:

@@ -52,6 +52,34 @@ def prescribe_optimizer(log: RunLog, finding: Finding) -> Prescription | None:
     )
 
 
+def prescribe_without_ftrl(log: RunLog, finding: Finding) -> Prescription | None:
+    """Adam in place of Ftrl in a model with hidden layers.
+
+    Ftrl sets each weight to what the sum of the gradients so far asks for, and that is nothing at first: its first step
+    takes the initial weights away, and with them what tells the units of a layer apart. It was made for linear models
+    (McMahan et al. 2013, "Ad Click Prediction: a View from the Trenches", algorithm 1).
+    """
+    if present_optimizer(log).name != "Ftrl" or len(log.structure.weighted_layers) < 2:
+        return None
+    kernels, taken = signals.kernels(log), tuple[Evidence, ...]()
+    if {"update_norm", "weight_norm"} <= set(log.columns) and kernels and log.steps[0] == 0:
+        first = float(np.median(signals.update_ratio(log, kernels)[0]))
+        taken = (Evidence("share of the weights that the first step takes", first, "share"),)
+    rate = adam_rate(log)
+    info = {"optimizer": {"class_name": "Adam", "config": {"learning_rate": rate}}}
+    return Prescription(
+        knob="optimizer",
+        target=("optimizer",),
+        before=optimizer_code(log.info).removeprefix("keras.optimizers."),
+        after=optimizer_code(info).removeprefix("keras.optimizers."),
+        why="Ftrl's first step takes the initial weights away, and units that are alike stay alike; Adam's does not.",
+        code=compiled_code(optimizer_code(info)),
+        finding=finding.rule,
+        evidence=(*taken, *finding.evidence[:2]),
+        settings={"optimizer": "Adam", "learning_rate": rate},
+    )
+
+
 def adam_rate(log: RunLog) -> float:
     """Adam's usual rate, or the one whose first step moves the median kernel as healthy trainings do, if that is more.
 

@@ -9,6 +9,7 @@ from kgrad.prescription.activation import (
     prescribe_awake,
     prescribe_bounded_growth,
     prescribe_bounded_state,
+    prescribe_deep_rectifier,
     prescribe_leaky,
     prescribe_non_saturating,
     prescribe_non_saturating_chain,
@@ -40,11 +41,11 @@ from kgrad.prescription.learning_rate import (
     prescribe_rate_of_a_start,
     prescribe_suggested_rate,
 )
-from kgrad.prescription.learning_rate_schedule import prescribe_decay, prescribe_warm_up
+from kgrad.prescription.learning_rate_schedule import prescribe_decay, prescribe_lasting_rate, prescribe_warm_up
 from kgrad.prescription.loss_scaling import prescribe_loss_scaling
 from kgrad.prescription.momentum import prescribe_momentum, prescribe_usual_momentum
 from kgrad.prescription.normalization import prescribe_normalization
-from kgrad.prescription.optimizer import prescribe_optimizer, prescribe_perturbation
+from kgrad.prescription.optimizer import prescribe_optimizer, prescribe_perturbation, prescribe_without_ftrl
 from kgrad.prescription.output import prescribe_output
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.regularization import prescribe_regularization
@@ -105,6 +106,7 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     "nonfinite-gradient:inputs": _all(prescribe_finite_rows),
     "nonfinite-gradient:targets": _all(prescribe_finite_rows),
     "dead-units": _all(
+        prescribe_without_ftrl,
         prescribe_zero_bias,
         prescribe_centred_weights,
         prescribe_gentler_rate,
@@ -117,6 +119,7 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     ),
     "poor-initialization": _all(
         prescribe_awake,
+        prescribe_deep_rectifier,
         prescribe_normalized_branches,
         prescribe_scaled_branches,
         prescribe_initializer,
@@ -132,6 +135,7 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     "learning-rate-too-high:overshoot": _all(
         prescribe_suggested_rate, prescribe_usual_momentum, prescribe_warm_up, prescribe_decay
     ),
+    "learning-rate-too-low:idle": _all(prescribe_lasting_rate, prescribe_optimizer, prescribe_momentum),
     "learning-rate-too-low": _all(prescribe_optimizer, prescribe_suggested_rate, prescribe_momentum),
     "slow-convergence": _all(prescribe_smaller_batch, prescribe_more_epochs, prescribe_momentum),
     "underfitting": _all(
@@ -147,6 +151,7 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     "loss-scale-trouble": _all(prescribe_loss_scaling),
     "saddle-point": _all(prescribe_optimizer, prescribe_momentum, prescribe_initializer, prescribe_perturbation),
     "plateau": _all(
+        prescribe_without_ftrl,
         prescribe_nonlinearity,
         prescribe_hidden_layer,
         prescribe_unfrozen,

@@ -9,7 +9,7 @@ from kgrad.log.structure import Layer
 from kgrad.prescription.feed_forward import is_feed_forward
 
 # "On networks with more than 5 layers" ELU learns faster and generalizes better than ReLU (Clevert et al. 2016).
-_DEEP = 5
+DEEP = 5
 # Above this chance that a whole layer of ReLU is dead before the first step, ReLU is not prescribed.
 BORN_DEAD = 0.01
 
@@ -36,7 +36,7 @@ def rectifier(log: RunLog, names: Sequence[str] = ()) -> Rectifier:
             "gelu", "gelu passes on all that is far above 0, and branches of transformers are made with it"
         )
     layers = depth(log)
-    if layers > _DEEP:
+    if layers > DEEP:
         why = f"in {layers} layers elu, which is flat nowhere, learns faster than relu (Clevert et al. 2016)"
         return Rectifier("elu", why)
     if born_dead(log) > BORN_DEAD:

@@ -12,6 +12,8 @@ from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.recompiled import recompiled
 
 _USUAL_SPEED = USUAL_RATE / (1 - USUAL)
+# Batches of fewer rows are small ones (own choice; the usual ones have 32).
+_FEW_ROWS = 16
 _GROWS = ("exploding-gradient", "nonfinite-gradient")
 _DIES = ("dead-units", "unscaled-inputs:large-inputs")
 # Units that died at a rate so many times the usual one die again with the units alone mended (own choice).
@@ -20,10 +22,19 @@ _KILLS = 10.0
 
 def calmer_rate(log: RunLog) -> float | None:
     """The usual rate of plain descent where the present one is higher, momentum counted in; `None` for no change."""
-    optimizer = present_optimizer(log)
-    if optimizer.speed is None or not 1.01 * _USUAL_SPEED < optimizer.speed < math.inf:
+    optimizer, usual = present_optimizer(log), _usual_speed(log)
+    if optimizer.speed is None or not 1.01 * usual < optimizer.speed < math.inf:
         return None
-    return float(number(_USUAL_SPEED * (1 - optimizer.momentum)))
+    return float(number(usual * (1 - optimizer.momentum)))
+
+
+def _usual_speed(log: RunLog) -> float:
+    """The usual rate over `1 - momentum`; of batches of a few rows so much less as they have fewer.
+
+    The noise of descent goes with the rate over the rows of a batch (Smith & Le 2018, "A Bayesian Perspective on
+    Generalization and Stochastic Gradient Descent", section 4; Goyal et al. 2017, section 2.1).
+    """
+    return _USUAL_SPEED * min(1.0, (log.batch_rows or _FEW_ROWS) / _FEW_ROWS)
 
 
 def prescribe_calmer_rate(log: RunLog, finding: Finding) -> Prescription | None:
@@ -34,18 +45,18 @@ def prescribe_calmer_rate(log: RunLog, finding: Finding) -> Prescription | None:
     With the usual momentum the usual rate goes as far per step as ten times that without, and stays stable on a loss
     nineteen times as steep: up to `2 (1 + momentum) / rate` (Goh 2017; Nesterov's is not, and is left out here).
     """
-    optimizer = present_optimizer(log)
+    optimizer, usual = present_optimizer(log), _usual_speed(log)
     speed = optimizer.speed
     kind = f"{finding.rule}:{finding.details.get('kind')}"
     limits = {**dict.fromkeys(_GROWS, 1.01), **dict.fromkeys(_DIES, _KILLS)}
     too_fast = limits.get(finding.rule) or limits.get(kind)
-    if too_fast is None or speed is None or speed < 0.999 * too_fast * _USUAL_SPEED:  # both are rounded quotients
+    if too_fast is None or speed is None or speed < 0.999 * too_fast * usual:  # both are rounded quotients
         return None
     momentum = USUAL if optimizer.momentum > LASTING else max(optimizer.momentum, USUAL)
-    rate = float(number(_USUAL_SPEED * (1 - momentum)))
+    rate = float(number(usual * (1 - momentum)))
     changes = {"learning_rate": rate, "momentum": momentum, "nesterov": False}
     harms = "explode" if finding.rule in _GROWS else "kill units"
-    present, times = f"a rate of {optimizer.constant_rate:.3g}", speed / _USUAL_SPEED
+    present, times = f"a rate of {optimizer.constant_rate:.3g}", speed / usual
     why = f"Descent at {present} is {times:.3g} times as fast as usual, and may {harms} by itself."
     return recompiled(
         log,
@@ -55,6 +66,6 @@ def prescribe_calmer_rate(log: RunLog, finding: Finding) -> Prescription | None:
         before=f"SGD at {present}",
         after=f"SGD with momentum {momentum:.3g}, learning rate {number(rate)}",
         why=why,
-        evidence=(Evidence("learning rate over (1 - momentum)", speed, "1", _USUAL_SPEED),),
-        effect=Effect("learning rate over (1 - momentum)", speed, _USUAL_SPEED, "1", "Bengio 2012, section 3.1.1"),
+        evidence=(Evidence("learning rate over (1 - momentum)", speed, "1", usual),),
+        effect=Effect("learning rate over (1 - momentum)", speed, usual, "1", "Bengio 2012, section 3.1.1"),
     )

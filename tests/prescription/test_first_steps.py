@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 
@@ -9,7 +10,8 @@ import kgrad
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.structure import Layer
 from kgrad.prescription import prescribe
-from kgrad.prescription.usual_rate import prescribe_calmer_rate
+from kgrad.prescription.optimizer import prescribe_without_ftrl
+from kgrad.prescription.usual_rate import calmer_rate, prescribe_calmer_rate
 
 from ..diagnosis.rules.cases import deep
 from ..diagnosis.rules.test_learning_rate_too_high import thrown
@@ -94,6 +96,33 @@ def test_a_push_of_trained_weights_is_part_of_no_joint_answer():
     offered = prescribe(log, replace(kgrad.diagnose(log), outcomes=outcomes))
     assert any("perturbation" in each.settings for each in offered)
     assert "perturbation" not in str(offered[0].settings)
+
+
+def test_ftrl_takes_the_first_weights_and_gives_way_to_adam():
+    log = deep(update_norm=np.full((200, 16), 2.0), weight_norm=np.full((200, 16), 2.0))
+    log = replace(log, info={**log.info, "optimizer": {"class_name": "Ftrl", "config": {"learning_rate": 0.001}}})
+    for rule in ("dead-units", "plateau"):
+        first = named(rule, log)[0]
+        assert first.settings["optimizer"] == "Adam"
+        assert first.evidence[0].value == pytest.approx(1.0)
+    assert prescribe_without_ftrl(deep(), Finding("plateau", "high", "it stands.")) is None
+
+
+def test_what_ftrl_does_is_so():
+    """Its first step takes nearly all of the weights, as no other optimizer's does."""
+    left = {}
+    for optimizer in (keras.optimizers.Ftrl(0.001), keras.optimizers.SGD(0.001)):
+        weights = keras.Variable(np.full((4, 4), 0.3, dtype="float32"))
+        optimizer.apply([np.full((4, 4), 0.01, dtype="float32")], [weights])
+        left[type(optimizer).__name__] = float(np.abs(np.array(weights)).max())
+    assert left["Ftrl"] < 0.01 < 0.29 < left["SGD"]
+
+
+@pytest.mark.parametrize(("rows", "rate"), [(32, 0.01), (16, 0.01), (2, 0.00125)])
+def test_batches_of_a_few_rows_bear_less(rows, rate):
+    optimizer = {"class_name": "SGD", "config": {"learning_rate": 0.1, "momentum": 0.9}}
+    log = replace(deep(), info={**deep().info, "optimizer": optimizer, "fit": {"batch_size": rows}})
+    assert calmer_rate(log) == pytest.approx(rate, rel=0.05)
 
 
 @pytest.mark.parametrize(("rule", "kind"), [("dead-units", None), ("unscaled-inputs", "large-inputs")])

@@ -8,6 +8,7 @@ import pytest
 import kgrad
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.structure import Layer
+from kgrad.prescription import prescribe
 from kgrad.prescription.clipping import prescribe_clipping
 from kgrad.prescription.code import number, optimizer_code
 from kgrad.prescription.gains import gain, initializer
@@ -50,6 +51,16 @@ def test_the_initializer_suits_the_activation(activation, wanted):
     offered = prescribe_initializer(deep(activation=activation, weight_norm=weights(9.0)), SICK)
     assert wanted in offered.after
     assert wanted in initializer(activation)
+
+
+@pytest.mark.parametrize(("layers", "knob"), [(8, "activation"), (5, "initializer")])
+def test_wrong_weights_of_many_saturating_layers_give_way_with_their_activation(layers, knob):
+    log = deep(layers=layers, activation="tanh", weight_norm=np.full((200, 2 * layers), 0.01))
+    finding = Finding("poor-initialization", "high", "they are small.")
+    outcome = kgrad.diagnosis.Outcome(finding.rule, "found", finding=finding)
+    first = prescribe(log, replace(kgrad.diagnose(log), outcomes=(outcome,)))[0]
+    assert first.knob == knob
+    assert ("elu" in first.after) is (knob == "activation")
 
 
 def test_a_run_that_does_not_begin_at_its_start_has_no_first_weights():

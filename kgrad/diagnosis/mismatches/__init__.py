@@ -21,6 +21,7 @@ def first_mismatch(output: Objective) -> Mismatch | None:
         values.percentage_of_zero,
         classes.no_probability,
         classes.squashed_twice,
+        classes.rectified_scores,
         classes.several_labels,
         values.counts_below_zero,
         values.out_of_reach,

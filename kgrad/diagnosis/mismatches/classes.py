@@ -22,6 +22,8 @@ from kgrad.log.objective import Objective
 
 # More distinct targets than these are no signs of classes, smoothed or not.
 _MOST_SIGNS = 4
+# Activations that let nothing below 0 through.
+_RECTIFIED = ("relu", "relu6")
 
 
 def one_unit(output: Objective, loss: str) -> Mismatch | None:
@@ -141,6 +143,18 @@ def squashed_twice(output: Objective, loss: str) -> Mismatch | None:
         text = f"{loss} with from_logits=True needs logits of any size; {output.layer} is a {last}."
         return Mismatch("bounded-logits", text, {"activation": "linear"}, worst="medium", least="info")
     return None
+
+
+def rectified_scores(output: Objective, loss: str) -> Mismatch | None:
+    """Scores of classes that a rectifier cuts off at 0 before a softmax or a sigmoid makes probabilities of them.
+
+    A class whose unit is off gets no gradient, and a sigmoid of what is never below 0 never says less than a half.
+    """
+    chain = output.activations or ()
+    if output.scores is None or loss not in PROBABILITY or chain[-1] not in SQUASHING or chain[0] not in _RECTIFIED:
+        return None
+    text = f"{output.scores} cuts scores off at 0 ({chain[0]}) before {output.layer} makes probabilities of them."
+    return Mismatch("rectified-scores", text, {"activation": "linear"}, "medium", "info", layer=output.scores)
 
 
 def several_labels(output: Objective, loss: str) -> Mismatch | None:

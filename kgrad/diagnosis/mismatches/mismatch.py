@@ -33,6 +33,7 @@ class Mismatch:
         worst: its severity where little is learned.
         least: its severity where much is learned all the same.
         evidence: the numbers behind it.
+        layer: what to change it in, `None` for the output layer.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Mismatch:
     worst: str = "high"
     least: str = "medium"
     evidence: tuple[Evidence, ...] = field(default=())
+    layer: str | None = None
 
 
 def largest_label(target: TensorFacts | None) -> int:

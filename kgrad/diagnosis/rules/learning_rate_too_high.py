@@ -102,7 +102,7 @@ def _overshoot(log: RunLog) -> Finding | None:
     if not columns or not expected or not loss[0] <= START.value * expected:
         return None
     ratio = signals.update_ratio(log, columns)[:early]
-    width = min(math.ceil(_ROWS / _rows(log)), max(len(loss) - 1, 1))
+    width = min(math.ceil(_ROWS / (log.batch_rows or _ROWS)), max(len(loss) - 1, 1))
     later = _level(np.where(np.isfinite(loss[1:]), loss[1:], np.inf), width)
     if not len(later) or not np.isfinite(ratio).any():
         return None
@@ -135,11 +135,6 @@ def _overshoot(log: RunLog) -> Finding | None:
         confidence=0.9,
         details={"kind": "overshoot", "learning_rate": rate, "suggested": abs(rate) * 1e-2 / largest},
     )
-
-
-def _rows(log: RunLog) -> int:
-    """Rows of a batch, as `fit` was told or as the first one had; as many as needed where neither is known."""
-    return (log.info.get("fit") or {}).get("batch_size") or (log.batch.rows if log.batch else 0) or _ROWS
 
 
 def _level(losses: FloatArray, width: int) -> FloatArray:

@@ -7,7 +7,7 @@ from kgrad.diagnosis.finding import Evidence, Finding, power
 from kgrad.diagnosis.loss_curve import is_standing
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.diagnosis.skill import harm, is_certain, learned
-from kgrad.log.run_log import RunLog
+from kgrad.log.run_log import FloatArray, RunLog
 
 PATH = Limit(
     "path of the weights over the run",
@@ -45,13 +45,20 @@ IDLE = Limit(
     "1",
     "a thousandth of it in more than half of the steps: a decay given epochs where it counts steps (own choice).",
 )
+FRONT = Limit(
+    "share of all learning rates in the first tenth of the run",
+    0.5,
+    "share",
+    "as much as in the other nine tenths, which then hardly count; 0.1 for a constant rate, 0.2 for a cosine to zero, "
+    "0.65 for a decay by 1 / step (own choice).",
+)
 ENOUGH = Limit("learned, enough", 0.5, "share", "a run that learned half of what there was may rest.")
 FEWEST = Limit("steps", 50, "steps", "fewer steps say that there were few, which `slow-convergence` does.")
 
 
 @rule(
     columns=("loss", "learning_rate", "update_norm", "weight_norm"),
-    limits=(PATH, RATIO, LARGEST, NOT_LEARNED, FALLS_UNSEEN, SOME, IDLE, ENOUGH, FEWEST),
+    limits=(PATH, RATIO, LARGEST, NOT_LEARNED, FALLS_UNSEEN, SOME, IDLE, FRONT, ENOUGH, FEWEST),
     symptom_of=(
         *("nonfinite-gradient", "exploding-gradient", "vanishing-gradient", "dead-units", "saturated-activation"),
         *("output-loss-mismatch", "unscaled-inputs", "poor-initialization", "over-regularised", "disconnected-weights"),
@@ -67,7 +74,8 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
     usual one, and a learning rate under 1 would make up for it. Where one kernel moves at the usual pace already it is
     the gradient that is too small for the others, not the rate. A loss that fell some way and is shown to stand
     for the last half of the run has been stopped by something else, for small steps never stop it. And whether the
-    learning rate itself was all but zero for most of the run (`idle`).
+    learning rate itself was all but zero for most of the run (`idle`), or fell so fast that the first tenth of the run
+    had as much of it as the rest (`decayed`).
 
     Blind spot: under SGD a small gradient has the same sign as a small learning rate; where another rule explains the
     small gradient, this finding is its symptom.
@@ -113,13 +121,15 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
 
 
 def _idle(log: RunLog) -> Finding | None:
-    """A schedule that ended long before the run, or a rate of zero."""
+    """A schedule that ended long before the run or fell in its first tenth, or a rate of zero."""
     rate = np.nan_to_num(log["learning_rate"])
     largest = float(rate.max())
     idle = rate <= IDLE.value * largest
     severity = harm(log)
-    if idle.mean() <= 0.5 or severity == "info" or learned(log) >= ENOUGH.value:
+    if severity == "info" or learned(log) >= ENOUGH.value:
         return None
+    if idle.mean() <= 0.5:
+        return _decayed(log, rate, severity)
     last_busy = np.flatnonzero(~idle)[-1] if not idle.all() else -1
     begin = int(log.steps[min(last_busy + 1, len(idle) - 1)])
     was = f"had been {largest:.3g}" if largest > 0 else "is zero"
@@ -137,5 +147,33 @@ def _idle(log: RunLog) -> Finding | None:
             Evidence("learned", learned(log), "share", ENOUGH.value),
         ),
         confidence=0.9,
+        details={"kind": "idle", "learning_rate": largest},
+    )
+
+
+def _decayed(log: RunLog, rate: FloatArray, severity: str) -> Finding | None:
+    """A rate that falls from its first step on, so fast that most of the run is spent at next to none."""
+    steps = log.steps - log.steps[0]
+    early = steps < (steps[-1] + 1) / 10
+    # Recorded steps may be denser at the start: the mean rate of each part stands for its share of the run.
+    first, rest = (float(rate[part].mean()) if part.any() else 0.0 for part in (early, ~early))
+    front = 0.1 * first / (0.1 * first + 0.9 * rest) if first + rest > 0 else 0.0
+    if front <= FRONT.value or int(np.argmax(rate)) > early.sum():
+        return None
+    largest = float(rate.max())
+    return Finding(
+        rule="learning-rate-too-low",
+        severity=severity,
+        summary=(
+            f"The learning rate falls from {largest:.3g} to {float(rate[-1]):.3g}, so fast that the first tenth of the "
+            f"run had {100 * front:.0f} % of all of it. Does a decay count epochs where Keras counts steps?"
+        ),
+        first_step=int(log.steps[0]),
+        last_step=int(log.steps[-1]),
+        evidence=(
+            Evidence(FRONT.name, front, FRONT.unit, FRONT.value),
+            Evidence("learned", learned(log), "share", ENOUGH.value),
+        ),
+        confidence=0.8,
         details={"kind": "idle", "learning_rate": largest},
     )

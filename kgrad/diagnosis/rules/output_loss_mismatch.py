@@ -42,8 +42,8 @@ def output_loss_mismatch(log: RunLog) -> Finding | None:
         confidence=0.97 if SEVERITIES.index(mismatch.worst) >= 2 else 0.6,
         details={
             "kind": mismatch.kind,
-            "output": output.layer,
-            "activation": output.activation,
+            "output": mismatch.layer or output.layer,
+            "activation": log.structure.layer(mismatch.layer).activation if mismatch.layer else output.activation,
             "loss": output.loss.name if output.loss else None,
             "fix": mismatch.fix,
         },

@@ -8,6 +8,7 @@ from kgrad.diagnosis.loss_curve import LossCurve, is_standing, late_fall, loss_c
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.diagnosis.skill import constant_answer, harm, learned
 from kgrad.log.run_log import RunLog
+from kgrad.log.structure import Structure
 
 SHARE = Limit("share of the run", 0.2, "share", "a fifth of a run spent without progress is worth a word (own choice).")
 LASTING = Limit(
@@ -63,7 +64,7 @@ def plateau(log: RunLog) -> Finding | None:
     fast at least, or where little was learned in a run that does not fall any more; so is the end of a run at the loss
     of a constant answer. A flat stretch after the loss has fallen, with nothing better to come, is convergence. Where
     the hidden layers have no activation, or there are none, the finding says so: such a model stops at what a linear
-    one can do, however deep it is.
+    one can do, however deep it is. So does it where hidden layers have a softmax, which is for outputs.
 
     Blind spot: a run that was stopped on a plateau after good progress looks converged, since nobody knows what
     would have come; whether it was a saddle takes the curvature to tell.
@@ -91,16 +92,12 @@ def plateau(log: RunLog) -> Finding | None:
     level = float(np.nanmedian(curve.level[first:end]))
     leaves = float(np.max(curve.leaves[first:end]))
     after = f", then fell by {100 * leaves:.0f} %" if leaves > LEAVES.value else " and never left it"
-    linear, lone = log.structure.linear_layers, log.structure.lone_layer
-    why = f"; its {len(linear)} hidden layers have no activation, so the whole is one linear map" if linear else ""
-    if lone:
-        why = f"; {lone} is its only layer with weights, so the answer is one weighted sum of the inputs"
-    kind = {"kind": "no-hidden-layer" if lone else "linear"} if lone or linear else {}
+    kind, layers, why = _of_structure(log.structure)
     return Finding(
         rule="plateau",
         severity="high" if stuck and stands else "info" if harm(log) == "info" and share < LASTING.value else "medium",
         summary=f"The loss stood at {level:.3g} for {100 * share:.0f} % of the run (from step {begin}){after}{why}.",
-        layers=(lone,) if lone else linear,
+        layers=layers,
         first_step=begin,
         last_step=last,
         evidence=(
@@ -109,8 +106,21 @@ def plateau(log: RunLog) -> Finding | None:
             Evidence("learned in the whole run", reached, "share", NOT_LEARNED.value),
         ),
         confidence=0.9 if leaves > LEAVES.value else 0.75,
-        details={"level": level, "share": share, **kind},
+        details={"level": level, "share": share, **({"kind": kind} if kind else {})},
     )
+
+
+def _of_structure(structure: Structure) -> tuple[str, tuple[str, ...], str]:
+    """What in the model's structure may be why: a kind, its layers, and the end of the sentence; empty for nothing."""
+    linear, lone, softmax = structure.linear_layers, structure.lone_layer, structure.softmax_layers
+    if lone:
+        text = f"; {lone} is its only layer with weights, so the answer is one weighted sum of the inputs"
+        return "no-hidden-layer", (lone,), text
+    if linear:
+        return "linear", linear, f"; its {len(linear)} hidden layers have no activation, so the whole is one linear map"
+    if softmax:
+        return "softmax", softmax, f"; the units of {', '.join(softmax)} compete in a softmax for a sum of 1"
+    return "", (), ""
 
 
 def _is_plateau(log: RunLog, curve: LossCurve, first: int, end: int, stuck: bool) -> bool:

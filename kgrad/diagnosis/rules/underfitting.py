@@ -44,8 +44,8 @@ def underfitting(log: RunLog) -> Finding | None:
 
     Measured: the share of the way from a constant answer's loss to a perfect one. Asked only where no other rule found
     a disease. It is one where few updates were planned, a hidden layer has hardly a unit for several classes, or the
-    hidden layers have no activation and are one linear map, and a note otherwise (Goodfellow et al. 2016, "Deep
-    Learning", section 5.2).
+    hidden layers have no activation and are one linear map, or have a softmax, and a note otherwise (Goodfellow et al.
+    2016, "Deep Learning", section 5.2).
 
     Blind spot: it cannot know what the data hold. Under noisy targets so little may be all that can be learned.
     """
@@ -56,7 +56,8 @@ def underfitting(log: RunLog) -> Finding | None:
         return None
     fall, noise = late_fall(log)
     falls = fall > max(FALLS.value, noise)
-    linear = log.structure.linear_layers
+    linear, softmax = log.structure.linear_layers, log.structure.softmax_layers
+    kind = "linear" if linear else "softmax" if softmax else None
     goes_on = "and the loss still falls" if falls else "and the loss falls no further beyond its noise"
     reasons = _reasons(log)
     moved = {"path": signals.path(log)} if falls and "update_norm" in log and "weight_norm" in log else {}
@@ -72,8 +73,8 @@ def underfitting(log: RunLog) -> Finding | None:
             Evidence(FALLS.name, fall, FALLS.unit, FALLS.value),
         ),
         confidence=0.6,
-        layers=linear,
-        details={**moved, "falls": falls, **({"kind": "linear"} if linear else {})},
+        layers=linear or softmax,
+        details={**moved, "falls": falls, **({"kind": kind} if kind else {})},
     )
 
 
@@ -83,6 +84,8 @@ def _reasons(log: RunLog) -> list[str]:
     reasons = [f"{steps} steps are few"] if steps < FEW.value else []
     if log.structure.linear_layers:
         reasons.append("its hidden layers have no activation, so the whole is one linear map")
+    if softmax := log.structure.softmax_layers:
+        reasons.append(f"the units of {', '.join(softmax)} compete in a softmax for a sum of 1")
     least = min(narrow_layers(log), key=lambda layer: layer.units or 1, default=None)
     for output in objectives(log):
         classes = (output.units or 0) if output.loss and output.loss.name in CATEGORICAL | SPARSE else 0

@@ -3,6 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kgrad.prescription.learning_rate_schedule import prescribe_lasting_rate
+
 from .cases import deep, outcome, scaled
 
 RULE = "learning-rate-too-low"
@@ -67,6 +69,25 @@ def test_a_loss_that_fell_and_then_stood_was_stopped_by_something_else():
     falling = np.linspace(2.3, 1.9, 200)
     assert outcome(RULE, creeping(loss=stood + noise)).status == "clear"
     assert outcome(RULE, creeping(loss=falling + noise)).status == "found"
+
+
+@pytest.mark.parametrize(
+    ("factor", "status"), [(1.0, "found"), (1e-3, "clear")], ids=["by 1 / step", "by 1 / (1 + step / 1000)"]
+)
+def test_a_rate_that_falls_in_the_first_tenth(factor, status):
+    rate = 0.1 / (1 + factor * np.arange(400))
+    slow = np.geomspace(2.3, 1.6, 400) + 0.02 * np.random.default_rng(0).normal(size=400)
+    log = creeping(steps=400, ratio=1e-2, loss=slow, learning_rate=rate)
+    said = outcome(RULE, log)
+    assert said.status == status
+    if said.finding is None:
+        return
+    assert said.finding.evidence[0].value == pytest.approx(rate[:40].sum() / rate.sum(), abs=0.01)
+    decay = {"class_name": "InverseTimeDecay", "config": {"initial_learning_rate": 0.1, "decay_steps": 1}}
+    optimizer = {"class_name": "SGD", "config": {"learning_rate": decay, "momentum": 0.9, "name": "SGD"}}
+    offered = prescribe_lasting_rate(replace(log, info={**log.info, "optimizer": optimizer}), said.finding)
+    assert offered.settings == {"optimizer": "SGD", "learning_rate": 0.1, "momentum": 0.9}
+    assert offered.code.startswith("optimizer = keras.optimizers.SGD(learning_rate=0.1, momentum=0.9)")
 
 
 def test_a_schedule_that_ended_long_before_the_run():

@@ -7,6 +7,7 @@ from kgrad.diagnosis.reach import unreachable
 from kgrad.log.batch import BatchFacts, TensorFacts
 from kgrad.log.objective import Loss, objectives
 from kgrad.log.structure import Layer, Structure
+from kgrad.prescription.output import prescribe_output
 
 from ...log.factory import run_log
 from .cases import outcome
@@ -106,6 +107,21 @@ HEALTHY = [
 def test_what_fits_is_left_alone(activation, units, loss, targets):
     assert outcome(RULE, case(activation, units, loss, targets)).status == "clear"
     assert outcome(RULE, case(activation, units, loss)).status == "clear"
+
+
+@pytest.mark.parametrize(("units", "loss", "last"), [(3, "categorical", "softmax"), (1, "binary", "sigmoid")])
+def test_scores_that_a_rectifier_cuts_off(units, loss, last):
+    targets = ONE_HOT if units > 1 else BINARY
+    log = case("relu", units, f"{loss}_crossentropy", targets, tail=[("Activation", last)])
+    said = outcome(RULE, log).finding
+    assert (said.severity, said.details["kind"], said.details["output"]) == ("medium", "rectified-scores", "out")
+    offered = prescribe_output(log, said)
+    assert (offered.target, offered.settings) == (("out",), {"activation": "linear"})
+    assert offered.before == "activation relu"
+    fine = case("linear", units, f"{loss}_crossentropy", targets, tail=[("Activation", last)])
+    assert outcome(RULE, fine).status == "clear"
+    learned = case("relu", units, f"{loss}_crossentropy", targets, learned=True, tail=[("Activation", last)])
+    assert outcome(RULE, learned).finding.severity == "info"
 
 
 def test_what_learns_all_the_same_is_less_grave():

@@ -88,6 +88,16 @@ def test_a_model_without_activations_is_named_as_one_linear_map():
     assert outcome("plateau", run(NEVER)).finding.details.get("kind") is None
 
 
+def test_a_softmax_in_hidden_layers_is_named():
+    log = deep(steps=400, loss=NEVER + NOISE, activation="softmax")
+    said = outcome("plateau", log).finding
+    assert (said.details["kind"], said.layers) == ("softmax", tuple(f"dense_{i}" for i in range(7)))
+    assert "compete in a softmax" in said.summary
+    first, second, *others = log.structure.layers
+    gated = replace(log.structure, layers=(first, replace(second, inbound=()), *others))  # others may read it as a gate
+    assert not gated.softmax_layers
+
+
 def test_a_pooling_by_maximum_is_no_linear_map():
     log = deep(steps=400, loss=NEVER + NOISE, activation="linear")
     layers = list(log.structure.layers)

@@ -94,6 +94,18 @@ def test_layers_without_activation_get_one():
     assert prescribe(log, diagnosis)[0].knob == "activation"
 
 
+def test_a_softmax_in_a_hidden_layer_gives_way_to_a_rectifier():
+    log = run(0.3)
+    first, second, last = log.structure.layers
+    log = replace(log, structure=replace(log.structure, layers=(first, replace(second, activation="softmax"), last)))
+    diagnosis = diagnose(log)
+    found = next(each for each in diagnosis.findings if each.rule == RULE)
+    assert (found.severity, found.layers) == ("low", ("dense_1",))
+    assert "dense_1 compete in a softmax" in found.summary
+    offered = prescribe(log, diagnosis)[0]
+    assert (offered.knob, offered.target, offered.settings["activation"]) == ("activation", ("dense_1",), "relu")
+
+
 def test_few_updates_get_more_even_where_noise_hides_that_the_loss_falls():
     log = run(0.3, steps=60, planned=3)
     first = prescribe(log, diagnose(log))[0]
