@@ -142,7 +142,8 @@ def _objective(
     layer, activations, behind, below = _ending(structure, name)
     # A reshape or a cast behind the activation, and keras.layers.Softmax, hide its logits.
     fused = not behind and not half and layer.class_name not in ACTIVATION_LAYERS
-    scores = below.name if below is not layer and len(activations or ()) == 2 and below.activation else None
+    own = below is not layer and len(activations or ()) == 2 and below.activation not in (None, "linear")
+    scores = below.name if own else None
     return Objective(layer.name, activations, fused, layer.units, loss, target, factor, scores)
 
 

@@ -190,6 +190,19 @@ class Structure:
             return self.effective_activation(follower.name) or layer.activation
         return layer.activation
 
+    def activation_layer(self, name: str) -> Layer:
+        """The layer that holds the non-linearity which `effective_activation` tells: itself, or one that follows it."""
+        layer, followers = self.layer(name), self.consumers(name)
+        if layer.activation not in (None, "linear") or len(followers) != 1:
+            return layer
+        (follower,) = followers
+        if follower.class_name in ACTIVATION_LAYERS or follower.class_name == "Activation":
+            return follower
+        if follower.class_name not in _TRANSPARENT:
+            return layer
+        behind = self.activation_layer(follower.name)
+        return layer if behind is follower else behind
+
     def is_normalized(self, name: str) -> bool:
         """Whether only normalizations read the layer's output, so that its scale means nothing.
 

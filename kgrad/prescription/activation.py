@@ -1,12 +1,14 @@
 """The activation knob: units that let the gradient through."""
 
+from dataclasses import replace
+
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import compiled_code, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.feed_forward import is_feed_forward
 from kgrad.prescription.gains import initializer
-from kgrad.prescription.layer_code import layers_code
+from kgrad.prescription.layer_code import comment_of, layers_code
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.rectifier import BORN_DEAD, DEEP, born_dead, dense_chain, rectifier
 from kgrad.prescription.usual_rate import calmer_rate
@@ -60,7 +62,13 @@ def prescribe_deep_rectifier(log: RunLog, finding: Finding) -> Prescription | No
 
     Sound weights for tanh still lose a little at each of its layers, and a chain of more than five passes little on.
     """
-    return prescribe_non_saturating(log, finding) if len(_hidden(log, tuple(_LARGEST_SLOPE))) > DEEP else None
+    hidden = _hidden(log, tuple(_LARGEST_SLOPE))
+    if len(hidden) <= DEEP or not set(finding.layers) <= set(hidden):
+        return None
+    made = prescribe_non_saturating(log, finding)
+    kinds, wanted = ", ".join(_kinds(log, hidden)), rectifier(log, hidden)
+    why = f"The first weights are off, and {len(hidden)} layers of {kinds} pass little on with sound ones too; "
+    return None if made is None else replace(made, why=f"{why}{wanted.reason}.", effect=None)
 
 
 def prescribe_bounded_growth(log: RunLog, finding: Finding) -> Prescription | None:
@@ -188,8 +196,16 @@ def _swap(
     effect: Effect | None = None,
     rate: float | None = None,
 ) -> Prescription:
-    changes = {"activation": f'"{activation}"', "kernel_initializer": initializer(activation)}
-    lines = [layers_code((log.structure.layer(name), changes) for name in names)]
+    weights = {"kernel_initializer": initializer(activation)}
+    changes = {"activation": f'"{activation}"', **weights}
+    holders = {name: log.structure.activation_layer(name) for name in names}
+    lines = [
+        layers_code(
+            (log.structure.layer(name), changes if holder.name == name else weights) for name, holder in holders.items()
+        )
+    ]
+    behind = list(dict.fromkeys(holder.name for name, holder in holders.items() if holder.name != name))
+    lines += [f'keras.layers.Activation("{activation}")  # {comment_of(behind)}'] if behind else []
     if rate is not None:
         lines.append(compiled_code(optimizer_code(log.info, learning_rate=rate)))
     return Prescription(

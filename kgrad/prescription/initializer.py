@@ -56,8 +56,10 @@ def prescribe_bounded_start(log: RunLog, finding: Finding) -> Prescription | Non
     makes its state grow. In twelve such trainings (six programs of the corpora, two seeds) new weights alone were not
     finite again in two; with both all ended as well or better.
     """
-    unbounded = [name for name in unbounded_states(log) if name in finding.layers]
-    weights = _of_misfits(log, finding, _misfits(log), unbounded)
+    misfits = _misfits(log)
+    wrong = {*finding.layers, *(each.variable.layer for each in misfits)}
+    unbounded = [name for name in unbounded_states(log) if name in wrong]
+    weights = _of_misfits(log, finding, misfits, unbounded)
     if weights is None or not unbounded:
         return None
     return replace(

@@ -12,6 +12,7 @@ from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import number, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.small_batch import small_batch_factor
 
 # Keras' default for SGD, which suits inputs of unit scale.
 _USUAL_RATE = 0.01
@@ -190,7 +191,7 @@ def _rate(log: RunLog, fix: Mapping[str, Any]) -> float | None:
     present = optimizer.constant_rate
     if not optimizer.is_descent or present is None:
         return None
-    wanted = min(present * square / scaled, _USUAL_RATE) if scaled else 0.0
+    wanted = min(present * square / scaled, _USUAL_RATE * small_batch_factor(log)) if scaled else 0.0
     return float(number(wanted)) if wanted > 1.01 * present else None
 
 

@@ -1,10 +1,12 @@
 """The optimizer knob: adaptive steps to leave plateaus and saddles, and a push out of them."""
 
+from typing import Any
+
 import numpy as np
 
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
-from kgrad.log.present_optimizer import present_optimizer
+from kgrad.log.present_optimizer import PresentOptimizer, present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import compiled_code, number, optimizer_code
 from kgrad.prescription.effect import Effect
@@ -31,13 +33,8 @@ def prescribe_optimizer(log: RunLog, finding: Finding) -> Prescription | None:
     present = present_optimizer(log)
     if present.name not in PLAIN_OPTIMIZERS:
         return None
-    clipping = {
-        key: present.config.get(key)
-        for key in ("clipnorm", "global_clipnorm", "clipvalue", "weight_decay")
-        if present.config.get(key)
-    }
-    rate = adam_rate(log)
-    info = {"optimizer": {"class_name": "Adam", "config": {"learning_rate": rate, **clipping}}}
+    rate, kept = adam_rate(log), _kept(present)
+    info = {"optimizer": {"class_name": "Adam", "config": {"learning_rate": rate, **kept}}}
     return Prescription(
         knob="optimizer",
         target=("optimizer",),
@@ -47,9 +44,15 @@ def prescribe_optimizer(log: RunLog, finding: Finding) -> Prescription | None:
         code=compiled_code(optimizer_code(info)),
         finding=finding.rule,
         evidence=finding.evidence[:2],
-        settings={"optimizer": "Adam", "learning_rate": rate, **clipping},
+        settings={"optimizer": "Adam", "learning_rate": rate, **kept},
         effect=_surer(log, rate),
     )
+
+
+def _kept(present: PresentOptimizer) -> dict[str, Any]:
+    """What another optimizer takes over from the present one."""
+    names = ("clipnorm", "global_clipnorm", "clipvalue", "weight_decay")
+    return {name: present.config[name] for name in names if present.config.get(name)}
 
 
 def prescribe_without_ftrl(log: RunLog, finding: Finding) -> Prescription | None:
@@ -59,14 +62,15 @@ def prescribe_without_ftrl(log: RunLog, finding: Finding) -> Prescription | None
     takes the initial weights away, and with them what tells the units of a layer apart. It was made for linear models
     (McMahan et al. 2013, "Ad Click Prediction: a View from the Trenches", algorithm 1).
     """
-    if present_optimizer(log).name != "Ftrl" or len(log.structure.weighted_layers) < 2:
+    present = present_optimizer(log)
+    if present.name != "Ftrl" or len({each.layer for each in log.structure.variables if each.is_kernel}) < 2:
         return None
     kernels, taken = signals.kernels(log), tuple[Evidence, ...]()
     if {"update_norm", "weight_norm"} <= set(log.columns) and kernels and log.steps[0] == 0:
         first = float(np.median(signals.update_ratio(log, kernels)[0]))
         taken = (Evidence("share of the weights that the first step takes", first, "share"),)
-    rate = adam_rate(log)
-    info = {"optimizer": {"class_name": "Adam", "config": {"learning_rate": rate}}}
+    rate, kept = adam_rate(log), _kept(present)
+    info = {"optimizer": {"class_name": "Adam", "config": {"learning_rate": rate, **kept}}}
     return Prescription(
         knob="optimizer",
         target=("optimizer",),
@@ -76,7 +80,7 @@ def prescribe_without_ftrl(log: RunLog, finding: Finding) -> Prescription | None
         code=compiled_code(optimizer_code(info)),
         finding=finding.rule,
         evidence=(*taken, *finding.evidence[:2]),
-        settings={"optimizer": "Adam", "learning_rate": rate},
+        settings={"optimizer": "Adam", "learning_rate": rate, **kept},
     )
 
 

@@ -78,6 +78,7 @@ _GROWING = _all(
 # Which knobs answer which rule, or a kind of its findings, the one that goes to the root of it first.
 KNOBS: dict[str, tuple[Knob, ...]] = {
     "vanishing-gradient": _all(
+        prescribe_without_ftrl,
         prescribe_awake,
         prescribe_non_saturating,
         prescribe_initializer,
@@ -118,6 +119,7 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
         prescribe_centred_weights, prescribe_initializer, prescribe_non_saturating, prescribe_normalization
     ),
     "poor-initialization": _all(
+        prescribe_without_ftrl,
         prescribe_awake,
         prescribe_deep_rectifier,
         prescribe_normalized_branches,
@@ -139,6 +141,7 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     "learning-rate-too-low": _all(prescribe_optimizer, prescribe_suggested_rate, prescribe_momentum),
     "slow-convergence": _all(prescribe_smaller_batch, prescribe_more_epochs, prescribe_momentum),
     "underfitting": _all(
+        prescribe_without_ftrl,
         prescribe_nonlinearity,
         prescribe_enough_updates,
         prescribe_more_epochs,
@@ -149,7 +152,13 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     "noisy-gradient": _all(prescribe_accumulation),
     "clipping-too-tight": _all(prescribe_looser_clipping),
     "loss-scale-trouble": _all(prescribe_loss_scaling),
-    "saddle-point": _all(prescribe_optimizer, prescribe_momentum, prescribe_initializer, prescribe_perturbation),
+    "saddle-point": _all(
+        prescribe_without_ftrl,
+        prescribe_optimizer,
+        prescribe_momentum,
+        prescribe_initializer,
+        prescribe_perturbation,
+    ),
     "plateau": _all(
         prescribe_without_ftrl,
         prescribe_nonlinearity,

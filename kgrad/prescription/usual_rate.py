@@ -10,10 +10,9 @@ from kgrad.prescription.effect import Effect
 from kgrad.prescription.momentum import LASTING, USUAL, USUAL_RATE
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.recompiled import recompiled
+from kgrad.prescription.small_batch import small_batch_factor
 
 _USUAL_SPEED = USUAL_RATE / (1 - USUAL)
-# Batches of fewer rows are small ones (own choice; the usual ones have 32).
-_FEW_ROWS = 16
 _GROWS = ("exploding-gradient", "nonfinite-gradient")
 _DIES = ("dead-units", "unscaled-inputs:large-inputs")
 # Units that died at a rate so many times the usual one die again with the units alone mended (own choice).
@@ -29,12 +28,8 @@ def calmer_rate(log: RunLog) -> float | None:
 
 
 def _usual_speed(log: RunLog) -> float:
-    """The usual rate over `1 - momentum`; of batches of a few rows so much less as they have fewer.
-
-    The noise of descent goes with the rate over the rows of a batch (Smith & Le 2018, "A Bayesian Perspective on
-    Generalization and Stochastic Gradient Descent", section 4; Goyal et al. 2017, section 2.1).
-    """
-    return _USUAL_SPEED * min(1.0, (log.batch_rows or _FEW_ROWS) / _FEW_ROWS)
+    """The usual rate over `1 - momentum`, for the rows of these batches."""
+    return _USUAL_SPEED * small_batch_factor(log)
 
 
 def prescribe_calmer_rate(log: RunLog, finding: Finding) -> Prescription | None:

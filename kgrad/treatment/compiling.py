@@ -42,19 +42,19 @@ def _optimizer(optimizer: Any, plan: Plan) -> Any:
         changes.setdefault("learning_rate", plan.scaled_rate)
     _check(optimizer, config, changes)
     try:
-        return type(optimizer).from_config(_scaled({**config, **changes}, optimizer, plan))
+        return type(optimizer).from_config(_scaled({**config, **changes}, type(optimizer), plan))
     except (TypeError, ValueError) as error:
         raise TreatmentError(f"The optimizer cannot be made anew: {error}") from error
 
 
-def _scaled(config: dict[str, Any], optimizer: Any, plan: Plan) -> dict[str, Any]:
+def _scaled(config: dict[str, Any], kind: Any, plan: Plan) -> dict[str, Any]:
     """The settings for outputs brought to the scale of the targets, whose loss is the square of it times as large."""
     factor = plan.output_scale[0] ** 2 if plan.output_scale is not None else 1.0
     for name in ("clipnorm", "global_clipnorm", "clipvalue", "epsilon"):  # all of the gradient's own size
         if config.get(name) is not None:
             config[name] *= factor
-    if factor != 1 and type(optimizer) is keras.optimizers.SGD:
-        if not isinstance(config["learning_rate"], (int, float)):
+    if factor != 1 and kind is keras.optimizers.SGD:
+        if not isinstance(config.get("learning_rate"), (int, float)):
             raise TreatmentError("Standardise the targets by hand: the learning rate follows a schedule.")
         config["learning_rate"] /= factor
     return config
@@ -63,7 +63,7 @@ def _scaled(config: dict[str, Any], optimizer: Any, plan: Plan) -> dict[str, Any
 def _other(plan: Plan) -> Any:
     kind = getattr(keras.optimizers, str(plan.optimizer_class), None)
     try:
-        return kind(**plan.optimizer)  # type: ignore[misc]
+        return kind(**_scaled(dict(plan.optimizer), kind, plan))  # type: ignore[misc]
     except (TypeError, ValueError) as error:  # Keras raises the one or the other for arguments it does not know
         raise TreatmentError(f"Keras has no optimizer {plan.optimizer_class!r} with these settings: {error}") from error
 

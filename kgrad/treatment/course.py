@@ -186,7 +186,7 @@ class Course:
                 self._tell(reason="Nothing promising is left to try.")
             return None
         change = search.queue.pop(0)
-        reason = "Healthy, but not all is learned: the next change is tried." if well else ""
+        reason = "The best is healthy, but has not learned all: the next change is tried." if well else ""
         self._tell(kept=words(change), reason=reason)
         return apply(search.base, change, seed=self._seed, x=self._data.x), change, self._data.arguments
 
@@ -242,7 +242,7 @@ class Course:
             attempts=(*last.attempts, *attempts),
             trial_steps=last.trial_steps + trial_steps,
             kept=kept or last.kept,
-            reason=reason or last.reason,
+            reason=" ".join(filter(None, (last.reason, reason))),
         )
 
 

@@ -100,9 +100,19 @@ def _story(state: State, first: Score, healthy: bool, validated: bool) -> Treatm
 
 
 def _code(changes: list[Prescription]) -> str:
-    """Of several changes each layer's line once, and one `compile`."""
+    """Of several changes the last line of each layer and the last optimizer, which have what came before in them."""
     different = list({each.code: each for each in changes}.values())
-    return joined(different, "").code if len(different) > 1 else "".join(each.code for each in different)
+    code = joined(different, "").code if len(different) > 1 else "".join(each.code for each in different)
+    kept: list[str] = []
+    seen: set[str] = set()
+    for line in reversed(code.splitlines()):
+        made, _, layers = line.partition("  # ")
+        sets = set(layers.split(", ")) if made.startswith("keras.layers.") and layers else set()
+        sets |= {"the optimizer"} if line.startswith("optimizer = ") else set()
+        if not sets or sets - seen:
+            kept.append(line)
+        seen |= sets
+    return "\n".join(reversed(kept))
 
 
 def _separated(x: Any, y: Any, arguments: dict[str, Any]) -> tuple[Any, Any, Any, dict[str, Any]]:

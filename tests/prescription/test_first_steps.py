@@ -123,6 +123,8 @@ def test_batches_of_a_few_rows_bear_less(rows, rate):
     optimizer = {"class_name": "SGD", "config": {"learning_rate": 0.1, "momentum": 0.9}}
     log = replace(deep(), info={**deep().info, "optimizer": optimizer, "fit": {"batch_size": rows}})
     assert calmer_rate(log) == pytest.approx(rate, rel=0.05)
+    together = {**optimizer, "config": {**optimizer["config"], "gradient_accumulation_steps": 16}}
+    assert calmer_rate(replace(log, info={**log.info, "optimizer": together})) == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize(("rule", "kind"), [("dead-units", None), ("unscaled-inputs", "large-inputs")])

@@ -219,6 +219,12 @@ def test_a_state_that_grows_gets_a_bound_with_all_new_weights():
     finding = Finding("poor-initialization", "high", "it grows.", layers=("rnn",), details={"kind": "recurrent"})
     first = prescribe_bounded_start(log, finding)
     assert first.settings["layers"] == {"rnn": {"activation": "tanh"}}
+    other = replace(rnn, name="back")  # the other direction: as wrong, and not named
+    more = (*kernels, Variable("back/recurrent_kernel", "back", "recurrent_kernel", (8, 8)))
+    both = replace(structure, layers=(rnn, other, *structure.layers[1:]), variables=more)
+    norms = {"weight_norm": np.tile([*size, 8 * 3.0], (len(log), 1))}
+    log_of_both = replace(log, structure=both, columns={**log.columns, **norms})
+    assert set(prescribe_bounded_start(log_of_both, finding).settings["layers"]) == {"rnn", "back"}
     assert set(first.settings["initializers"]) >= {"rnn"}
     assert 'activation="tanh"' in first.code
     assert 'recurrent_initializer="orthogonal"' in first.code

@@ -13,10 +13,12 @@ from kgrad.prescription.sound import sound_changes
 from kgrad.treatment import course
 from kgrad.treatment.course import Course, _is_well
 from kgrad.treatment.measure import Score
+from kgrad.treatment.treat import _code
 from kgrad.treatment.treatment import Round
 from kgrad.treatment.watch import State
 
 from ..diagnosis.rules.test_underfitting import run
+from .patients import prescription
 from .test_treat import CLASSES, FIT, X, blown_up
 
 
@@ -46,12 +48,25 @@ def test_healed_with_something_left_to_learn_the_next_changes_are_tried_in_place
     wrong = np.random.default_rng(3).uniform(size=len(CLASSES)) < 0.1
     keras.utils.set_random_seed(0)
     _, story = kgrad.treat(blown_up(), X, np.where(wrong, 1 - CLASSES, CLASSES), **{**FIT, "epochs": 15})
-    again = [each for each in story.rounds if each.reason.startswith("Healthy, but not all is learned")]
+    again = [each for each in story.rounds if "has not learned all" in each.reason]
     assert len(again) == 2
     assert story.accuracy >= max(each.accuracy for each in story.rounds) - 0.1  # beyond noise nothing was better
     assert len({each.split(":")[0] for each in story.changes}) == len(story.changes)
     assert story.steps <= story.budget
     assert story.code.count("model.compile(") <= 1
+
+
+def test_the_code_of_a_story_makes_each_layer_once():
+    first = prescription("activation", ["d"], code='keras.layers.Dense(16, activation="relu")  # d')
+    other = 'keras.layers.Dense(16, activation="elu")  # d\nkeras.layers.Dense(4)  # e'
+    adam, sgd = (f"optimizer = keras.optimizers.{x}()\nmodel.compile(optimizer=optimizer)" for x in ("Adam", "SGD"))
+    changes = [
+        first,
+        prescription("optimizer", ["optimizer"], code=sgd),
+        prescription("activation", ["d", "e"], code=other),
+    ]
+    code = _code([*changes, prescription("optimizer", ["optimizer"], code=adam)])
+    assert code.splitlines() == [*other.splitlines(), *adam.splitlines()]
 
 
 @pytest.mark.parametrize(("tolerated", "kept"), [(None, True), ("medium", True), ("low", False)])

@@ -104,6 +104,14 @@ def test_clipping_follows_the_scale_of_the_outputs():
     assert cured.optimizer.clipnorm == pytest.approx(200)
 
 
+def test_descent_that_is_named_anew_follows_the_scale_of_the_outputs_too():
+    scaled = prescription("input_scaling", (), targets="standardise", mean=0.0, std=10.0)
+    constant = prescription("optimizer", optimizer="SGD", learning_rate=0.1, momentum=0.9)
+    cured = apply(chain(), [scaled, constant])
+    assert float(cured.optimizer.learning_rate) == pytest.approx(0.001)
+    assert cured.optimizer.momentum == 0.9
+
+
 def test_connections_around_layers():
     names = ["hidden_1", "hidden_2"]
     arguments = {"kernel_initializer": {"scale": 0.0001, "mode": "fan_in"}}

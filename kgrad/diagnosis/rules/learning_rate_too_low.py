@@ -7,6 +7,7 @@ from kgrad.diagnosis.finding import Evidence, Finding, power
 from kgrad.diagnosis.loss_curve import is_standing
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.diagnosis.skill import harm, is_certain, learned
+from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import FloatArray, RunLog
 
 PATH = Limit(
@@ -52,13 +53,19 @@ FRONT = Limit(
     "as much as in the other nine tenths, which then hardly count; 0.1 for a constant rate, 0.2 for a cosine to zero, "
     "0.65 for a decay by 1 / step (own choice).",
 )
+FALLEN = Limit(
+    "median learning rate over its own largest",
+    0.02,
+    "1",
+    "half of the run at less than a fiftieth; a usual decay by steps of ten is above it there (own choice).",
+)
 ENOUGH = Limit("learned, enough", 0.5, "share", "a run that learned half of what there was may rest.")
 FEWEST = Limit("steps", 50, "steps", "fewer steps say that there were few, which `slow-convergence` does.")
 
 
 @rule(
     columns=("loss", "learning_rate", "update_norm", "weight_norm"),
-    limits=(PATH, RATIO, LARGEST, NOT_LEARNED, FALLS_UNSEEN, SOME, IDLE, FRONT, ENOUGH, FEWEST),
+    limits=(PATH, RATIO, LARGEST, NOT_LEARNED, FALLS_UNSEEN, SOME, IDLE, FRONT, FALLEN, ENOUGH, FEWEST),
     symptom_of=(
         *("nonfinite-gradient", "exploding-gradient", "vanishing-gradient", "dead-units", "saturated-activation"),
         *("output-loss-mismatch", "unscaled-inputs", "poor-initialization", "over-regularised", "disconnected-weights"),
@@ -75,7 +82,7 @@ def learning_rate_too_low(log: RunLog) -> Finding | None:
     the gradient that is too small for the others, not the rate. A loss that fell some way and is shown to stand
     for the last half of the run has been stopped by something else, for small steps never stop it. And whether the
     learning rate itself was all but zero for most of the run (`idle`), or fell so fast that the first tenth of the run
-    had as much of it as the rest (`decayed`).
+    had as much of it as the rest while the loss was falling.
 
     Blind spot: under SGD a small gradient has the same sign as a small learning rate; where another rule explains the
     small gradient, this finding is its symptom.
@@ -158,9 +165,10 @@ def _decayed(log: RunLog, rate: FloatArray, severity: str) -> Finding | None:
     # Recorded steps may be denser at the start: the mean rate of each part stands for its share of the run.
     first, rest = (float(rate[part].mean()) if part.any() else 0.0 for part in (early, ~early))
     front = 0.1 * first / (0.1 * first + 0.9 * rest) if first + rest > 0 else 0.0
-    if front <= FRONT.value or int(np.argmax(rate)) > early.sum():
+    largest, fell = float(rate.max()), not is_standing(log["loss"][early], FALLS_UNSEEN.value)
+    scheduled = present_optimizer(log).has_schedule  # a callback may have had its reasons
+    if front <= FRONT.value or float(np.median(rate)) > FALLEN.value * largest or not fell or not scheduled:
         return None
-    largest = float(rate.max())
     return Finding(
         rule="learning-rate-too-low",
         severity=severity,
@@ -172,6 +180,7 @@ def _decayed(log: RunLog, rate: FloatArray, severity: str) -> Finding | None:
         last_step=int(log.steps[-1]),
         evidence=(
             Evidence(FRONT.name, front, FRONT.unit, FRONT.value),
+            Evidence(FALLEN.name, float(np.median(rate)) / largest, FALLEN.unit, FALLEN.value),
             Evidence("learned", learned(log), "share", ENOUGH.value),
         ),
         confidence=0.8,

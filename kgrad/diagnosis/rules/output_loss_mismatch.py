@@ -35,7 +35,7 @@ def output_loss_mismatch(log: RunLog) -> Finding | None:
         rule="output-loss-mismatch",
         severity=severity,
         summary=mismatch.summary,
-        layers=tuple(each.layer for _, each, _ in graded),
+        layers=tuple(said.layer or each.layer for _, each, said in graded),
         first_step=int(log.steps[0]),
         last_step=int(log.steps[-1]),
         evidence=(*mismatch.evidence, *_learned(log)),

@@ -71,23 +71,39 @@ def test_a_loss_that_fell_and_then_stood_was_stopped_by_something_else():
     assert outcome(RULE, creeping(loss=falling + noise)).status == "found"
 
 
-@pytest.mark.parametrize(
-    ("factor", "status"), [(1.0, "found"), (1e-3, "clear")], ids=["by 1 / step", "by 1 / (1 + step / 1000)"]
-)
-def test_a_rate_that_falls_in_the_first_tenth(factor, status):
-    rate = 0.1 / (1 + factor * np.arange(400))
-    slow = np.geomspace(2.3, 1.6, 400) + 0.02 * np.random.default_rng(0).normal(size=400)
-    log = creeping(steps=400, ratio=1e-2, loss=slow, learning_rate=rate)
-    said = outcome(RULE, log)
-    assert said.status == status
-    if said.finding is None:
-        return
-    assert said.finding.evidence[0].value == pytest.approx(rate[:40].sum() / rate.sum(), abs=0.01)
-    decay = {"class_name": "InverseTimeDecay", "config": {"initial_learning_rate": 0.1, "decay_steps": 1}}
-    optimizer = {"class_name": "SGD", "config": {"learning_rate": decay, "momentum": 0.9, "name": "SGD"}}
-    offered = prescribe_lasting_rate(replace(log, info={**log.info, "optimizer": optimizer}), said.finding)
+DECAY = {"class_name": "InverseTimeDecay", "config": {"initial_learning_rate": 0.1, "decay_steps": 1}}
+SCHEDULED = {"class_name": "SGD", "config": {"learning_rate": DECAY, "momentum": 0.9, "name": "SGD"}}
+ABRUPT = np.concatenate([np.linspace(2.3, 1.7, 40), np.linspace(1.7, 1.6, 360)])
+STEP = np.where(np.arange(400) < 40, 0.1, 0.01)
+
+
+def decayed(rate, loss=ABRUPT, optimizer=SCHEDULED):
+    loss = loss + 0.02 * np.random.default_rng(0).normal(size=400)
+    log = creeping(steps=400, ratio=1e-2, loss=loss, learning_rate=rate)
+    return replace(log, info={**log.info, "optimizer": optimizer})
+
+
+def test_a_rate_that_falls_in_the_first_tenth():
+    rate = 0.1 / (1 + np.arange(400))
+    finding = outcome(RULE, decayed(rate)).finding
+    assert finding.evidence[0].value == pytest.approx(rate[:40].sum() / rate.sum(), abs=0.01)
+    offered = prescribe_lasting_rate(decayed(rate), finding)
     assert offered.settings == {"optimizer": "SGD", "learning_rate": 0.1, "momentum": 0.9}
     assert offered.code.startswith("optimizer = keras.optimizers.SGD(learning_rate=0.1, momentum=0.9)")
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        decayed(0.1 / (1 + 1e-3 * np.arange(400))),
+        decayed(STEP),
+        decayed(0.1 / (1 + np.arange(400)), loss=np.linspace(1.7, 1.6, 400)),
+        decayed(0.1 / (1 + np.arange(400)), optimizer={"class_name": "SGD", "config": {"learning_rate": 0.1}}),
+    ],
+    ids=["slowly", "by a step of ten", "where the loss stood before", "by a callback, which may have its reasons"],
+)
+def test_a_rate_may_fall(log):
+    assert outcome(RULE, log).status == "clear"
 
 
 def test_a_schedule_that_ended_long_before_the_run():

@@ -120,6 +120,9 @@ def test_scores_that_a_rectifier_cuts_off(units, loss, last):
     assert offered.before == "activation relu"
     fine = case("linear", units, f"{loss}_crossentropy", targets, tail=[("Activation", last)])
     assert outcome(RULE, fine).status == "clear"
+    assert said.layers == ("out",)
+    apart = case("linear", units, f"{loss}_crossentropy", targets, tail=[("ReLU", None), ("Activation", last)])
+    assert outcome(RULE, apart).status == "clear"  # a layer of its own is not judged
     learned = case("relu", units, f"{loss}_crossentropy", targets, learned=True, tail=[("Activation", last)])
     assert outcome(RULE, learned).finding.severity == "info"
 

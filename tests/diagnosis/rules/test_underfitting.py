@@ -6,6 +6,7 @@ import pytest
 from kgrad.diagnosis import Finding, diagnose
 from kgrad.diagnosis.rule import Rule, find_rule
 from kgrad.log.batch import BatchFacts
+from kgrad.log.structure import Layer
 from kgrad.prescription import prescribe
 
 from .cases import deep, outcome
@@ -104,6 +105,18 @@ def test_a_softmax_in_a_hidden_layer_gives_way_to_a_rectifier():
     assert "dense_1 compete in a softmax" in found.summary
     offered = prescribe(log, diagnosis)[0]
     assert (offered.knob, offered.target, offered.settings["activation"]) == ("activation", ("dense_1",), "relu")
+
+
+def test_an_activation_in_a_layer_of_its_own_is_changed_there():
+    log = run(0.3)
+    first, second, last = log.structure.layers
+    bare, behind = replace(second, activation="linear"), Layer("act", "Softmax", 2, None, 8, ("dense_1",))
+    layers = (first, bare, behind, replace(last, inbound=("act",)))
+    log = replace(log, structure=replace(log.structure, layers=layers))
+    code = prescribe(log, diagnose(log))[0].code.splitlines()
+    assert code[0].startswith("keras.layers.Dense(8, kernel_initializer=")
+    assert "activation=" not in code[0]
+    assert code[1] == 'keras.layers.Activation("relu")  # act'
 
 
 def test_few_updates_get_more_even_where_noise_hides_that_the_loss_falls():

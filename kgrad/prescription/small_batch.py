@@ -1,0 +1,17 @@
+"""How much smaller steps batches of a few rows bear than usual ones."""
+
+from kgrad.log.present_optimizer import present_optimizer
+from kgrad.log.run_log import RunLog
+
+# Batches of fewer rows are small ones (own choice; the usual ones have 32).
+_FEW_ROWS = 16
+
+
+def small_batch_factor(log: RunLog) -> float:
+    """What a usual learning rate is multiplied by for the rows that an update sees: 1, and less for a few.
+
+    The noise of descent goes with the rate over the rows (Smith & Le 2018, "A Bayesian Perspective on Generalization
+    and Stochastic Gradient Descent", section 4; Goyal et al. 2017, section 2.1: the linear scaling rule).
+    """
+    accumulated = int(present_optimizer(log).config.get("gradient_accumulation_steps") or 1)
+    return min(1.0, (log.batch_rows or _FEW_ROWS) * accumulated / _FEW_ROWS)
