@@ -25,11 +25,13 @@ class Score:
         accuracy: share of rows whose class is right; `None` where the targets are no classes.
         r_squared: the share of the targets' variance that is predicted, whatever the loss (1 is all, under 0 is worse
             than their mean); `None` for classes, and where the predictions have another shape.
+        rounded: share of whole-numbered targets that the rounded answers hit; `None` for classes, and others.
     """
 
     loss: float | None
     accuracy: float | None
     r_squared: float | None = None
+    rounded: float | None = None
 
 
 class Measure:
@@ -68,7 +70,9 @@ class Measure:
         if compared is None:
             return Score(loss, None)
         accuracy = _accuracy(*compared, _takes_logits(model))
-        return Score(loss, accuracy, _r_squared(*compared) if accuracy is None else None)
+        if accuracy is not None:
+            return Score(loss, accuracy)
+        return Score(loss, None, _r_squared(*compared), _rounded(*compared))
 
 
 def badness(score: Score, same_loss: bool) -> float | None:
@@ -86,7 +90,8 @@ def badness(score: Score, same_loss: bool) -> float | None:
 def is_better(new: Score, old: Score, same_loss: bool, rows: int) -> bool:
     """Whether a model is better: by accuracy where that differs beyond noise, else by the loss where it is the same.
 
-    Where the loss was changed and there are no classes, by the share of the targets' variance that is predicted.
+    Where the loss was changed and there are no classes, by the share of the targets' variance that is predicted; where
+    one answers classes and the other their numbers, by how often each is right.
 
     Over `rows` rows two accuracies about `p` differ by chance with a standard deviation of `sqrt(2 p (1 - p) / rows)`;
     two of these count as noise. (The rows are the same for both models, so this is on the safe side.)
@@ -96,6 +101,11 @@ def is_better(new: Score, old: Score, same_loss: bool, rows: int) -> bool:
     """
     if not same_loss and new.r_squared is not None and old.r_squared is not None:
         return new.r_squared > old.r_squared
+    if not same_loss and (new.accuracy is None) != (
+        old.accuracy is None
+    ):  # one answers classes, the other their numbers
+        right, before = (each.rounded if each.accuracy is None else each.accuracy for each in (new, old))
+        return right is not None and before is not None and right > before
     if new.loss == math.inf or old.loss == math.inf:
         return old.loss == math.inf and new.loss != math.inf
     if new.accuracy is not None and old.accuracy is not None:
@@ -152,3 +162,10 @@ def _r_squared(truth: NDArray[Any], out: NDArray[Any]) -> float | None:
     if not spread > 0:
         return None
     return 1 - error / spread if math.isfinite(error) else -math.inf
+
+
+def _rounded(truth: NDArray[Any], out: NDArray[Any]) -> float | None:
+    """How often the answers, rounded, are the whole numbers that are wanted."""
+    if out.size != truth.size or len(out) != len(truth) or (truth != np.round(truth)).any():
+        return None
+    return float(np.mean(np.round(out.reshape(truth.shape)) == truth))

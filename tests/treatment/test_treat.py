@@ -150,6 +150,23 @@ def test_values_under_another_loss_are_compared_by_what_is_predicted_of_them():
 
 
 @pytest.mark.slow
+def test_classes_and_their_numbers_are_compared_by_how_often_they_are_right():
+    """One unit for five classes gives numbers; five units in its place give classes."""
+    labels = np.arange(200) % 5
+    number = keras.Sequential([keras.Input((5,)), layers.Dense(1, activation="sigmoid")])
+    number.compile("sgd", "binary_crossentropy")
+    answers = keras.Sequential(
+        [keras.Input((5,)), layers.Dense(5, activation="softmax", kernel_initializer="identity")]
+    )
+    answers.compile("sgd", "sparse_categorical_crossentropy")
+    measure = Measure(number, [(np.eye(5, dtype="float32")[labels], labels, None)])
+    one, other = measure.of(number), measure.of(answers)
+    assert (one.accuracy, other.accuracy) == (None, 1.0)
+    assert one.rounded <= 0.4
+    assert is_better(other, one, False, 200)
+    assert not is_better(one, other, False, 200)
+
+
 def test_a_loss_that_does_not_fit_the_values_is_no_measure_of_the_cure(tmp_path):
     prices = 2e5 + 5e4 * (X @ np.arange(6.0))[:, None]
     hidden = layers.Dense(16, activation="relu", name="h0")
