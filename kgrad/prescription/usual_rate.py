@@ -5,15 +5,18 @@ import math
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import number
+from kgrad.prescription.code import compiled_code, number, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.momentum import LASTING, USUAL, USUAL_RATE
+from kgrad.prescription.optimizer import LARGEST_RATE, adam_rate
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.recompiled import recompiled
 from kgrad.prescription.small_batch import small_batch_factor
 
 _USUAL_SPEED = USUAL_RATE / (1 - USUAL)
 _GROWS = ("exploding-gradient", "nonfinite-gradient")
+# Their first step changes every weight by the rate or more (Duchi et al. 2011; Kingma & Ba 2015, section 2.1).
+_ADAPTIVE = ("Adagrad", "RMSprop", "Adam", "AdamW", "Nadam", "Adamax")
 _DIES = ("dead-units", "unscaled-inputs:large-inputs")
 # Units that died at a rate so many times the usual one die again with the units alone mended (own choice).
 _KILLS = 10.0
@@ -45,6 +48,8 @@ def prescribe_calmer_rate(log: RunLog, finding: Finding) -> Prescription | None:
     kind = f"{finding.rule}:{finding.details.get('kind')}"
     limits = {**dict.fromkeys(_GROWS, 1.01), **dict.fromkeys(_DIES, _KILLS)}
     too_fast = limits.get(finding.rule) or limits.get(kind)
+    if kind in _DIES and optimizer.name in _ADAPTIVE:
+        return _calmer_adam(log, finding)
     if too_fast is None or speed is None or speed < 0.999 * too_fast * usual:  # both are rounded quotients
         return None
     momentum = USUAL if optimizer.momentum > LASTING else max(optimizer.momentum, USUAL)
@@ -63,4 +68,25 @@ def prescribe_calmer_rate(log: RunLog, finding: Finding) -> Prescription | None:
         why=why,
         evidence=(Evidence("learning rate over (1 - momentum)", speed, "1", usual),),
         effect=Effect("learning rate over (1 - momentum)", speed, usual, "1", "Bengio 2012, section 3.1.1"),
+    )
+
+
+def _calmer_adam(log: RunLog, finding: Finding) -> Prescription | None:
+    """Adam at a sound rate where the first step of an adaptive optimizer alone is many times too large."""
+    optimizer, wanted = present_optimizer(log), adam_rate(log)
+    rate = optimizer.constant_rate
+    if rate is None or rate < _KILLS * LARGEST_RATE:
+        return None
+    info = {"optimizer": {"class_name": "Adam", "config": {"learning_rate": wanted}}}
+    return Prescription(
+        knob="optimizer",
+        target=("optimizer",),
+        before=f"{optimizer.name} at a rate of {rate:.3g}",
+        after=f"Adam(learning_rate={number(wanted)})",
+        why=f"The first step of {optimizer.name} moves weights by its rate, {rate:.3g}, and may kill units by itself.",
+        code=compiled_code(optimizer_code(info)),
+        finding=finding.rule,
+        evidence=(Evidence("learning rate", rate, "weight", LARGEST_RATE),),
+        settings={"optimizer": "Adam", "learning_rate": wanted},
+        effect=Effect("change of a weight by the first step", rate, wanted, "weight", "Kingma & Ba 2015, section 2.1"),
     )

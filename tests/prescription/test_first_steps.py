@@ -118,6 +118,20 @@ def test_what_ftrl_does_is_so():
     assert left["Ftrl"] < 0.01 < 0.29 < left["SGD"]
 
 
+@pytest.mark.parametrize(
+    ("name", "rate", "calmer"), [("Adagrad", 1.0, True), ("Adagrad", 0.05, False), ("Adam", 0.2, True)]
+)
+def test_inputs_off_scale_under_a_huge_rate_of_an_adaptive_optimizer(name, rate, calmer):
+    log = deep()
+    log = replace(log, info={**log.info, "optimizer": {"class_name": name, "config": {"learning_rate": rate}}})
+    offered = prescribe_calmer_rate(log, Finding("unscaled-inputs", "high", "large.", details={"kind": "large-inputs"}))
+    assert (offered is not None) is calmer
+    if calmer:
+        assert offered.settings["optimizer"] == "Adam"
+        assert offered.settings["learning_rate"] <= 0.01
+        assert float(runs_as_pasted(offered)["optimizer"].learning_rate) <= 0.01
+
+
 @pytest.mark.parametrize(("rows", "rate"), [(32, 0.01), (16, 0.01), (2, 0.00125)])
 def test_batches_of_a_few_rows_bear_less(rows, rate):
     optimizer = {"class_name": "SGD", "config": {"learning_rate": 0.1, "momentum": 0.9}}
