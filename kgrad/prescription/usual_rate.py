@@ -38,7 +38,7 @@ def _usual_speed(log: RunLog) -> float:
 def prescribe_calmer_rate(log: RunLog, finding: Finding) -> Prescription | None:
     """The usual rate beside the cure of what grows, where descent is faster than usual: either is enough to explode.
 
-    Beside that of dead units too, and of large inputs, which kill them, where it is many times as fast.
+    Beside that of dead units too, and of large inputs, which kill rectifiers, where it is many times as fast.
 
     With the usual momentum the usual rate goes as far per step as ten times that without, and stays stable on a loss
     nineteen times as steep: up to `2 (1 + momentum) / rate` (Goh 2017; Nesterov's is not, and is left out here).
@@ -48,6 +48,8 @@ def prescribe_calmer_rate(log: RunLog, finding: Finding) -> Prescription | None:
     kind = f"{finding.rule}:{finding.details.get('kind')}"
     limits = {**dict.fromkeys(_GROWS, 1.01), **dict.fromkeys(_DIES, _KILLS)}
     too_fast = limits.get(finding.rule) or limits.get(kind)
+    if kind in _DIES and not _has_rectifiers(log):
+        return None
     if kind in _DIES and optimizer.name in _ADAPTIVE:
         return _calmer_adam(log, finding)
     if too_fast is None or speed is None or speed < 0.999 * too_fast * usual:  # both are rounded quotients
@@ -69,6 +71,11 @@ def prescribe_calmer_rate(log: RunLog, finding: Finding) -> Prescription | None:
         evidence=(Evidence("learning rate over (1 - momentum)", speed, "1", usual),),
         effect=Effect("learning rate over (1 - momentum)", speed, usual, "1", "Bengio 2012, section 3.1.1"),
     )
+
+
+def _has_rectifiers(log: RunLog) -> bool:
+    hidden = (log.structure.effective_activation(layer.name) for layer in log.structure.weighted_layers[:-1])
+    return any(activation in ("relu", "relu6") for activation in hidden)
 
 
 def _calmer_adam(log: RunLog, finding: Finding) -> Prescription | None:

@@ -122,9 +122,11 @@ def test_what_ftrl_does_is_so():
     ("name", "rate", "calmer"), [("Adagrad", 1.0, True), ("Adagrad", 0.05, False), ("Adam", 0.2, True)]
 )
 def test_inputs_off_scale_under_a_huge_rate_of_an_adaptive_optimizer(name, rate, calmer):
-    log = deep()
+    log = deep(activation="relu")
     log = replace(log, info={**log.info, "optimizer": {"class_name": name, "config": {"learning_rate": rate}}})
-    offered = prescribe_calmer_rate(log, Finding("unscaled-inputs", "high", "large.", details={"kind": "large-inputs"}))
+    large = Finding("unscaled-inputs", "high", "large.", details={"kind": "large-inputs"})
+    offered = prescribe_calmer_rate(log, large)
+    assert prescribe_calmer_rate(replace(log, structure=deep(activation="tanh").structure), large) is None  # none dies
     assert (offered is not None) is calmer
     if calmer:
         assert offered.settings["optimizer"] == "Adam"
@@ -145,7 +147,7 @@ def test_batches_of_a_few_rows_bear_less(rows, rate):
 @pytest.mark.parametrize(("momentum", "calmer"), [(0.9, True), (0.0, False)], ids=["80 times as fast", "as usual"])
 def test_units_that_died_at_many_times_the_usual_rate_get_that_beside_their_cure(momentum, calmer, rule, kind):
     config = {"learning_rate": 0.8 if momentum else 0.1, "momentum": momentum}
-    log = deep(zero_fraction=np.ones((200, 16)))
+    log = deep(activation="relu", zero_fraction=np.ones((200, 16)))
     log = replace(log, info={**log.info, "optimizer": {"class_name": "SGD", "config": config}})
     offered = prescribe_calmer_rate(log, Finding(rule, "high", "they are dead.", details={"kind": kind}))
     assert (offered is not None) is calmer
