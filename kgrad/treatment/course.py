@@ -8,14 +8,14 @@ import keras
 
 from kgrad import workflow
 from kgrad.diagnosis.finding import at_least
-from kgrad.diagnosis.loss_curve import late_fall
 from kgrad.diagnosis.skill import harm
 from kgrad.prescription.epochs import ENOUGH_UPDATES
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.sound import LITTLE_LEARNED, sound_changes
+from kgrad.prescription.sound import sound_changes
 from kgrad.treatment.apply import apply
 from kgrad.treatment.attempts import NO_CHANGE, Change, attempt, changes_of, ranked, words
 from kgrad.treatment.fitting import of_fit
+from kgrad.treatment.health import falls_still, is_no_worse, is_progress, is_well, learned_little
 from kgrad.treatment.measure import Measure, Score, is_better, same_loss
 from kgrad.treatment.treatment import Attempt
 from kgrad.treatment.watch import Data, State, round_of, watched
@@ -31,8 +31,6 @@ _MORE = 3
 # of what was promising (own choice).
 _NEARLY_ALL = 0.99
 _REMATCHES = 2
-# As in the rule `slow-convergence`: a loss that falls by this share over the last half may not have arrived.
-_FALLS = 0.02
 
 
 @dataclass
@@ -44,6 +42,18 @@ class _Search:
     stages: list[list[Change]]
     why: str
     queue: list[Change] = field(default_factory=list)
+
+
+@dataclass
+class _Progress:
+    """How it stands with the best model: its training, whether that was cut (and the first one), and its health."""
+
+    latest: workflow.Examination
+    cut: bool
+    first_cut: bool
+    healthy: bool
+    well: bool
+    rematches: int = _REMATCHES
 
 
 class Course:
@@ -66,37 +76,48 @@ class Course:
 
     def run(self) -> bool:
         """Treats; returns whether the best model is healthy."""
+        patient = self._copy(self._model)
+        examination, cut, _ = self._train(patient, [], self._data.arguments, "high")
+        now = _Progress(examination, cut, cut, is_no_worse(examination, "low"), is_well(examination))
+        self._heal(_Search(patient, [], _stages(examination), _why(examination)), now)
+        if not self._to_the_end(now):
+            return False
+        longer = self._train_on(now.latest)
+        if longer is not None and not self._state.changes and learned_little(longer):
+            now.well = False
+            sound = list(sound_changes(longer.log, longer.diagnosis, ()))
+            self._heal(_Search(self._model, [], [sound] if sound else [], _why(longer)), now)
+            if self._state.changes and now.healthy:
+                self._train_on(now.latest)
+        return now.healthy
+
+    def _heal(self, search: _Search, now: _Progress) -> None:
+        """Trains with one change after the other, from where the best model stands, until it is well."""
         state = self._state
-        patient, change, arguments = self._copy(self._model), NO_CHANGE, self._data.arguments
-        healthy = well = cut = first_cut = False
-        rematches = _REMATCHES
-        search: _Search | None = None
-        while search is None or state.left >= self._data.whole:
-            changes = [*(search.changes if search is not None else ()), *change]
-            tolerated = "low" if well else "medium" if healthy else None
+        while not (now.well and self._is_enough(now)) and len(state.rounds) < _MOST_ROUNDS:
+            spent = state.left < self._data.whole
+            if spent and not now.well:
+                self._tell(reason="The budget is spent.")
+            chosen = None if spent else self._next(search, now)
+            if chosen is None:
+                return
+            patient, change, arguments = chosen
+            tolerated = "low" if now.well else "medium" if now.healthy else None
+            before = now.latest, state.score
+            changes = [*search.changes, *change]
             examination, stopped, adopted = self._train(patient, changes, arguments, "high", tolerated=tolerated)
-            if adopted and "batch_size" in arguments and arguments["batch_size"] != self._data.batch_size:
-                self._data = self._data.in_batches(int(arguments["batch_size"]))
-            if search is None or adopted:
-                latest, cut, first_cut = examination, stopped, first_cut or (search is None and stopped)
-                healthy, well = _is_no_worse(examination, "low"), well or _is_well(examination)
-                if search is None or not well:
+            if adopted:
+                if "batch_size" in arguments and arguments["batch_size"] != self._data.batch_size:
+                    self._data = self._data.in_batches(int(arguments["batch_size"]))
+                now.latest, now.cut, now.healthy = examination, stopped, is_no_worse(examination, "low")
+                now.well = now.well or is_well(examination)
+                if not now.well and is_progress(*before, examination, state.score):
                     # A model that is made anew is not trained for the epochs that another one was.
                     lasting = [each for each in state.changes if not (of_fit(each) and "epochs" in each.settings)]
                     search = _Search(patient, lasting, _stages(examination), _why(examination))
-            rematches -= well
-            if (well and self._is_enough(rematches, first_cut)) or len(state.rounds) >= _MOST_ROUNDS:
-                break
-            chosen = self._next(search, well, first_cut)
-            if chosen is None:
-                break
-            patient, change, arguments = chosen
-        unhurt = self._to_the_end(cut, first_cut, healthy)
-        if unhurt:
-            self._train_on(latest)
-        return unhurt
+            now.rematches -= now.well
 
-    def _is_enough(self, rematches: int, first_cut: bool) -> bool:
+    def _is_enough(self, now: _Progress) -> bool:
         """Whether a healthy model ends it: it is the given one, has learned nearly all, or enough was tried.
 
         What is trained in other batches has no common start with the others. Room is left for the given model to be
@@ -106,29 +127,29 @@ class Course:
         right = state.score.r_squared if state.score.accuracy is None else state.score.accuracy
         if not state.changes or any(map(of_fit, state.changes)) or right is None or right >= _NEARLY_ALL:
             return True
-        return rematches < 0 or state.left < (1 + first_cut) * self._data.whole
+        return now.rematches < 0 or state.left < (1 + now.first_cut) * self._data.whole
 
-    def _to_the_end(self, cut: bool, first_cut: bool, healthy: bool) -> bool:
+    def _to_the_end(self, now: _Progress) -> bool:
         """What was stopped early gets its whole training: the best model, and the given one to compare it with."""
         state, whole, arguments = self._state, self._data.whole, self._data.arguments
-        if cut and state.left >= whole:
+        if now.cut and state.left >= whole:
             self._train(self._copy(state.best), state.changes, arguments, None, "Trained on to the end.")
-        if first_cut and state.changes and state.left >= whole and state.rounds[0].loss is not None:
+        if now.first_cut and state.changes and state.left >= whole and state.rounds[0].loss is not None:
             given = self._copy(self._model)
             if self._train(given, [], arguments, None, "The given model, trained to the end.")[2]:
                 return False
-        return healthy
+        return now.healthy
 
-    def _train_on(self, examination: workflow.Examination) -> None:
+    def _train_on(self, examination: workflow.Examination) -> workflow.Examination | None:
         """A model that is learning still goes on while it gets better, healed or with little learned so far."""
         healed = bool(self._state.changes)
         per_epoch = self._data.per_epoch
         wanted = max(_MORE * int(self._data.arguments.get("epochs", 1)), ENOUGH_UPDATES // per_epoch)
         epochs = min(wanted, self._state.left // per_epoch)
-        if not (healed or harm(examination.log) != "info") or not _falls_still(examination) or epochs < 1:
-            return
+        if not (healed or harm(examination.log) != "info") or not falls_still(examination) or epochs < 1:
+            return None
         reason = f"{'Healed' if healed else 'Little learned'}, and learning still: trained on while it gets better."
-        self._train(self._copy(self._state.best), self._state.changes, self._for_longer(epochs), None, reason)
+        return self._train(self._copy(self._state.best), self._state.changes, self._for_longer(epochs), None, reason)[0]
 
     def _for_longer(self, epochs: int) -> dict[str, Any]:
         """The arguments of `fit` for more epochs, with an end once nothing gets better."""
@@ -157,7 +178,7 @@ class Course:
         self._state.used += steps
         score = self._measure.of(patient)
         adopted = self._is_best(patient, score)
-        if adopted and tolerated is not None and not _is_no_worse(examination, tolerated):
+        if adopted and tolerated is not None and not is_no_worse(examination, tolerated):
             adopted, reason = False, reason or "Better than the best so far, but sick: not kept."
         if adopted:
             self._state.best, self._state.score, self._state.changes = patient, score, list(changes)
@@ -173,20 +194,20 @@ class Course:
         first = not state.rounds and not is_better(state.score, score, same, rows)
         return first or is_better(score, state.score, same, rows)
 
-    def _next(self, search: _Search, well: bool, first_cut: bool) -> tuple[keras.Model, Change, dict[str, Any]] | None:
+    def _next(self, search: _Search, now: _Progress) -> tuple[keras.Model, Change, dict[str, Any]] | None:
         """The next model to train, what was changed in it and how to train it; `None` where nothing is left."""
         while not search.queue and search.stages:
             changes = search.stages.pop(0)
             if not of_fit(changes[0][0]):
-                search.queue = self._tried(search, changes, 1 + (well and first_cut))
-            elif not well and (refitted := self._refitted(search.base, changes[0])) is not None:
+                search.queue = self._tried(search, changes, 1 + (now.well and now.first_cut))
+            elif not now.well and (refitted := self._refitted(search.base, changes[0])) is not None:
                 return refitted
         if not search.queue:
             if not self._state.rounds[-1].reason:
                 self._tell(reason="Nothing promising is left to try.")
             return None
         change = search.queue.pop(0)
-        reason = "The best is healthy, but has not learned all: the next change is tried." if well else ""
+        reason = "The best is healthy, but has not learned all: the next change is tried." if now.well else ""
         self._tell(kept=words(change), reason=reason)
         return apply(search.base, change, seed=self._seed, x=self._data.x), change, self._data.arguments
 
@@ -246,28 +267,10 @@ class Course:
         )
 
 
-def _is_no_worse(examination: workflow.Examination, than: str) -> bool:
-    """Whether no disease is graver than that."""
-    graver = {"low": "medium", "medium": "high"}[than]
-    return not any(at_least(each.severity, graver) for each in examination.diagnosis.findings)
-
-
-def _is_well(examination: workflow.Examination) -> bool:
-    """Whether nothing was found, and no note says that it learned little and came to rest."""
-    found = examination.diagnosis.findings
-    little = any(each.rule == LITTLE_LEARNED for each in found) and not _falls_still(examination)
-    return not little and not any(at_least(each.severity, "low") for each in found)
-
-
 def _why(examination: workflow.Examination) -> str:
     """Why anything is tried where nothing was found; empty where something was."""
     found = any(at_least(each.severity, "low") for each in examination.diagnosis.findings)
-    return "" if found else "No disease, but little learned and at rest: sound practice is tried. "
-
-
-def _falls_still(examination: workflow.Examination) -> bool:
-    """Noise may hide a fall that goes on; going on is measured anyway."""
-    return late_fall(examination.log)[0] > _FALLS
+    return "" if found else "No disease, but little learned: sound practice is tried. "
 
 
 def _stages(examination: workflow.Examination) -> list[list[Change]]:

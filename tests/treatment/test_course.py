@@ -11,7 +11,8 @@ from kgrad.diagnosis.finding import Finding
 from kgrad.prescription import prescribe
 from kgrad.prescription.sound import sound_changes
 from kgrad.treatment import course
-from kgrad.treatment.course import Course, _is_well
+from kgrad.treatment.course import Course
+from kgrad.treatment.health import is_progress, is_well
 from kgrad.treatment.measure import Score
 from kgrad.treatment.treat import _code
 from kgrad.treatment.treatment import Round
@@ -19,7 +20,7 @@ from kgrad.treatment.watch import State
 
 from ..diagnosis.rules.test_underfitting import run
 from .patients import prescription
-from .test_treat import CLASSES, FIT, X, blown_up
+from .test_treat import CLASSES, FIT, X, blown_up, network
 
 
 def examined(log):
@@ -29,17 +30,17 @@ def examined(log):
 def test_little_learned_at_rest_is_worth_a_trial_and_no_prescription():
     rests = examined(run(0.3))
     assert [each.rule for each in rests.diagnosis.findings] == ["underfitting"]
-    assert not _is_well(rests)
+    assert not is_well(rests)
     assert not prescribe(rests.log, rests.diagnosis)
     assert sound_changes(rests.log, rests.diagnosis, ())
 
 
 def test_little_learned_that_falls_still_is_only_trained_on():
-    assert _is_well(examined(run(0.3, stands=1)))
+    assert is_well(examined(run(0.3, stands=1)))
 
 
-def test_much_learned_is_well():
-    assert _is_well(examined(run(0.9)))
+def test_much_learnedis_well():
+    assert is_well(examined(run(0.9)))
 
 
 @pytest.mark.slow
@@ -67,6 +68,40 @@ def test_the_code_of_a_story_makes_each_layer_once():
     ]
     code = _code([*changes, prescription("optimizer", ["optimizer"], code=adam)])
     assert code.splitlines() == [*other.splitlines(), *adam.splitlines()]
+
+
+@pytest.mark.slow
+def test_little_learned_after_it_was_trained_on_leads_to_sound_practice():
+    """With one label of four wrong there is little to learn."""
+    keras.utils.set_random_seed(0)
+    wrong = np.random.default_rng(3).uniform(size=len(CLASSES)) < 0.25
+    given = network(keras.layers.Dense(16, activation="relu"), rate=0.02)
+    _, story = kgrad.treat(given, X, np.where(wrong, 1 - CLASSES, CLASSES), **{**FIT, "epochs": 10})
+    assert not story.rounds[0].findings
+    longer = story.rounds[1]
+    assert longer.reason.startswith("Little learned, and learning still")
+    assert "sound practice is tried" in longer.reason
+    assert longer.attempts
+    assert story.steps <= story.budget
+    assert story.loss <= min(each.loss for each in story.rounds if each.adopted)
+
+
+@pytest.mark.parametrize(
+    ("new", "rule", "forward"),
+    [
+        (Score(0.9999, 0.2), "plateau", False),
+        (Score(0.9999, 0.2), "dead-units", True),
+        (Score(0.9, 0.2), "plateau", True),
+        (Score(0.9999, 0.3), "plateau", True),
+    ],
+    ids=["a trifle", "another cause", "a lower loss", "more right"],
+)
+def test_a_trifle_is_no_new_place_to_search_from(new, rule, forward):
+    before, after = (
+        SimpleNamespace(diagnosis=SimpleNamespace(findings=[Finding(each, "high", "It is.")]))
+        for each in ("plateau", rule)
+    )
+    assert is_progress(before, Score(1.0, 0.2), after, new) is forward
 
 
 @pytest.mark.parametrize(("tolerated", "kept"), [(None, True), ("medium", True), ("low", False)])

@@ -1,0 +1,45 @@
+"""What a treatment asks about a training: whether it is healthy, well, still learning, or a step forward."""
+
+import math
+
+from kgrad import workflow
+from kgrad.diagnosis.finding import at_least
+from kgrad.diagnosis.loss_curve import late_fall
+from kgrad.prescription.sound import LITTLE_LEARNED
+from kgrad.treatment.measure import Score
+
+# As in the rule `slow-convergence`: a loss that falls by this share over the last half may not have arrived.
+_FALLS = 0.02
+
+
+def is_no_worse(examination: workflow.Examination, than: str) -> bool:
+    """Whether no disease is graver than that."""
+    graver = {"low": "medium", "medium": "high"}[than]
+    return not any(at_least(each.severity, graver) for each in examination.diagnosis.findings)
+
+
+def is_progress(before: workflow.Examination, old: Score, after: workflow.Examination, new: Score) -> bool:
+    """Whether a better model is a new place to search from: another first cause, or better by more than a trifle."""
+    causes = [
+        [each.rule for each in seen.diagnosis.findings if each.severity != "info"][:1] for seen in (before, after)
+    ]
+    if causes[0] != causes[1] or None in (old.loss, new.loss) or math.inf in (old.loss, new.loss):
+        return True
+    right = (old.accuracy or 0.0) + _FALLS < (new.accuracy or 0.0)
+    return right or old.loss - new.loss > _FALLS * abs(old.loss)  # type: ignore[operator, arg-type]
+
+
+def is_well(examination: workflow.Examination) -> bool:
+    """Whether nothing was found, and no note says that it learned little and came to rest."""
+    found = any(at_least(each.severity, "low") for each in examination.diagnosis.findings)
+    return not found and (falls_still(examination) or not learned_little(examination))
+
+
+def learned_little(examination: workflow.Examination) -> bool:
+    """Whether the rule of last resort says that less than half was learned."""
+    return any(each.rule == LITTLE_LEARNED for each in examination.diagnosis.findings)
+
+
+def falls_still(examination: workflow.Examination) -> bool:
+    """Noise may hide a fall that goes on; going on is measured anyway."""
+    return late_fall(examination.log)[0] > _FALLS
