@@ -1,12 +1,10 @@
 """The optimizer knob: adaptive steps to leave plateaus and saddles, and a push out of them."""
 
-from typing import Any
-
 import numpy as np
 
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
-from kgrad.log.present_optimizer import PresentOptimizer, present_optimizer
+from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import compiled_code, number, optimizer_code
 from kgrad.prescription.effect import Effect
@@ -33,26 +31,40 @@ def prescribe_optimizer(log: RunLog, finding: Finding) -> Prescription | None:
     present = present_optimizer(log)
     if present.name not in PLAIN_OPTIMIZERS:
         return None
-    rate, kept = adam_rate(log), _kept(present)
-    info = {"optimizer": {"class_name": "Adam", "config": {"learning_rate": rate, **kept}}}
+    rate = adam_rate(log)
+    why = _CROSSES + (_MOVES.format(number(rate)) if rate > ADAM_RATE else "")
+    return adam_instead(log, finding, why, finding.evidence[:2], _surer(log, rate))
+
+
+def adam_instead(
+    log: RunLog, finding: Finding, why: str, evidence: tuple[Evidence, ...], effect: Effect | None = None
+) -> Prescription:
+    """Adam at `adam_rate` in place of the present optimizer, whose clipping and decay stay.
+
+    Args:
+        log: the run.
+        finding: what it is prescribed for.
+        why: one sentence.
+        evidence: numbers of this run.
+        effect: what theory expects.
+    """
+    present = present_optimizer(log)
+    names = ("clipnorm", "global_clipnorm", "clipvalue", "weight_decay")
+    kept = {name: present.config[name] for name in names if present.config.get(name)}
+    settings = {"learning_rate": adam_rate(log), **kept}
+    info = {"optimizer": {"class_name": "Adam", "config": settings}}
     return Prescription(
         knob="optimizer",
         target=("optimizer",),
         before=optimizer_code(log.info).removeprefix("keras.optimizers."),
         after=optimizer_code(info).removeprefix("keras.optimizers."),
-        why=_CROSSES + (_MOVES.format(number(rate)) if rate > ADAM_RATE else ""),
+        why=why,
         code=compiled_code(optimizer_code(info)),
         finding=finding.rule,
-        evidence=finding.evidence[:2],
-        settings={"optimizer": "Adam", "learning_rate": rate, **kept},
-        effect=_surer(log, rate),
+        evidence=evidence,
+        settings={"optimizer": "Adam", **settings},
+        effect=effect,
     )
-
-
-def _kept(present: PresentOptimizer) -> dict[str, Any]:
-    """What another optimizer takes over from the present one."""
-    names = ("clipnorm", "global_clipnorm", "clipvalue", "weight_decay")
-    return {name: present.config[name] for name in names if present.config.get(name)}
 
 
 def prescribe_without_ftrl(log: RunLog, finding: Finding) -> Prescription | None:
@@ -62,26 +74,15 @@ def prescribe_without_ftrl(log: RunLog, finding: Finding) -> Prescription | None
     takes the initial weights away, and with them what tells the units of a layer apart. It was made for linear models
     (McMahan et al. 2013, "Ad Click Prediction: a View from the Trenches", algorithm 1).
     """
-    present = present_optimizer(log)
-    if present.name != "Ftrl" or len({each.layer for each in log.structure.variables if each.is_kernel}) < 2:
+    owners = {each.layer for each in log.structure.variables if each.is_kernel}
+    if present_optimizer(log).name != "Ftrl" or len(owners) < 2:
         return None
     kernels, taken = signals.kernels(log), tuple[Evidence, ...]()
     if {"update_norm", "weight_norm"} <= set(log.columns) and kernels and log.steps[0] == 0:
         first = float(np.median(signals.update_ratio(log, kernels)[0]))
         taken = (Evidence("share of the weights that the first step takes", first, "share"),)
-    rate, kept = adam_rate(log), _kept(present)
-    info = {"optimizer": {"class_name": "Adam", "config": {"learning_rate": rate, **kept}}}
-    return Prescription(
-        knob="optimizer",
-        target=("optimizer",),
-        before=optimizer_code(log.info).removeprefix("keras.optimizers."),
-        after=optimizer_code(info).removeprefix("keras.optimizers."),
-        why="Ftrl's first step takes the initial weights away, and units that are alike stay alike; Adam's does not.",
-        code=compiled_code(optimizer_code(info)),
-        finding=finding.rule,
-        evidence=(*taken, *finding.evidence[:2]),
-        settings={"optimizer": "Adam", "learning_rate": rate, **kept},
-    )
+    why = "Ftrl's first step takes the initial weights away, and units that are alike stay alike; Adam's does not."
+    return adam_instead(log, finding, why, (*taken, *finding.evidence[:2]))
 
 
 def adam_rate(log: RunLog) -> float:

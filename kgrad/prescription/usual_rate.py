@@ -5,10 +5,10 @@ import math
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import compiled_code, number, optimizer_code
+from kgrad.prescription.code import number
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.momentum import LASTING, USUAL, USUAL_RATE
-from kgrad.prescription.optimizer import LARGEST_RATE, adam_rate
+from kgrad.prescription.optimizer import LARGEST_RATE, adam_instead, adam_rate
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.recompiled import recompiled
 from kgrad.prescription.small_batch import small_batch_factor
@@ -84,16 +84,7 @@ def _calmer_adam(log: RunLog, finding: Finding) -> Prescription | None:
     rate = optimizer.constant_rate
     if rate is None or rate < _KILLS * LARGEST_RATE:
         return None
-    info = {"optimizer": {"class_name": "Adam", "config": {"learning_rate": wanted}}}
-    return Prescription(
-        knob="optimizer",
-        target=("optimizer",),
-        before=f"{optimizer.name} at a rate of {rate:.3g}",
-        after=f"Adam(learning_rate={number(wanted)})",
-        why=f"The first step of {optimizer.name} moves weights by its rate, {rate:.3g}, and may kill units by itself.",
-        code=compiled_code(optimizer_code(info)),
-        finding=finding.rule,
-        evidence=(Evidence("learning rate", rate, "weight", LARGEST_RATE),),
-        settings={"optimizer": "Adam", "learning_rate": wanted},
-        effect=Effect("change of a weight by the first step", rate, wanted, "weight", "Kingma & Ba 2015, section 2.1"),
-    )
+    why = f"The first step of {optimizer.name} moves weights by its rate, {rate:.3g}, and may kill units by itself."
+    source = "Kingma & Ba 2015, section 2.1"
+    effect = Effect("change of a weight by the first step", rate, wanted, "weight", source)
+    return adam_instead(log, finding, why, (Evidence("learning rate", rate, "weight", LARGEST_RATE),), effect)
