@@ -175,20 +175,8 @@ class Structure:
 
         A `Dense` without activation followed by `BatchNormalization` and `ReLU` answers `"relu"`.
         """
-        layer = self.layer(name)
-        if layer.activation not in (None, "linear"):
-            return layer.activation
-        followers = self.consumers(name)
-        if len(followers) != 1:
-            return layer.activation
-        follower = followers[0]
-        if follower.class_name in ACTIVATION_LAYERS:
-            return ACTIVATION_LAYERS[follower.class_name]
-        if follower.class_name == "Activation":
-            return follower.activation
-        if follower.class_name in _TRANSPARENT:
-            return self.effective_activation(follower.name) or layer.activation
-        return layer.activation
+        layer, holder = self.layer(name), self.activation_layer(name)
+        return layer.activation if holder is layer else ACTIVATION_LAYERS.get(holder.class_name) or holder.activation
 
     def activation_layer(self, name: str) -> Layer:
         """The layer that holds the non-linearity which `effective_activation` tells: itself, or one that follows it."""

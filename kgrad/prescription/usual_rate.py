@@ -17,7 +17,6 @@ _USUAL_SPEED = USUAL_RATE / (1 - USUAL)
 _GROWS = ("exploding-gradient", "nonfinite-gradient")
 # Their first step changes every weight by the rate or more (Duchi et al. 2011; Kingma & Ba 2015, section 2.1).
 _ADAPTIVE = ("Adagrad", "RMSprop", "Adam", "AdamW", "Nadam", "Adamax")
-_DIES = ("dead-units", "unscaled-inputs:large-inputs")
 # Units that died at a rate so many times the usual one die again with the units alone mended (own choice).
 _KILLS = 10.0
 
@@ -45,13 +44,13 @@ def prescribe_calmer_rate(log: RunLog, finding: Finding) -> Prescription | None:
     """
     optimizer, usual = present_optimizer(log), _usual_speed(log)
     speed = optimizer.speed
-    kind = f"{finding.rule}:{finding.details.get('kind')}"
-    limits = {**dict.fromkeys(_GROWS, 1.01), **dict.fromkeys(_DIES, _KILLS)}
-    too_fast = limits.get(finding.rule) or limits.get(kind)
-    if kind in _DIES and not _has_rectifiers(log):
+    large_inputs = (finding.rule, finding.details.get("kind")) == ("unscaled-inputs", "large-inputs")
+    if large_inputs and not _has_rectifiers(log):
         return None
-    if kind in _DIES and optimizer.name in _ADAPTIVE:
+    if large_inputs and optimizer.name in _ADAPTIVE:
         return _calmer_adam(log, finding)
+    kills = large_inputs or finding.rule == "dead-units"
+    too_fast = 1.01 if finding.rule in _GROWS else _KILLS if kills else None
     if too_fast is None or speed is None or speed < 0.999 * too_fast * usual:  # both are rounded quotients
         return None
     momentum = USUAL if optimizer.momentum > LASTING else max(optimizer.momentum, USUAL)

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 
 from kgrad import workflow
-from kgrad.diagnosis.finding import at_least
 from kgrad.diagnosis.skill import harm
 from kgrad.prescription.epochs import ENOUGH_UPDATES
 from kgrad.prescription.prescription import Prescription
@@ -269,8 +268,8 @@ class Course:
 
 def _why(examination: workflow.Examination) -> str:
     """Why anything is tried where nothing was found; empty where something was."""
-    found = any(at_least(each.severity, "low") for each in examination.diagnosis.findings)
-    return "" if found else "No disease, but little learned: sound practice is tried. "
+    healthy = is_no_worse(examination, "info")
+    return "No disease, but little learned: sound practice is tried. " if healthy else ""
 
 
 def _stages(examination: workflow.Examination) -> list[list[Change]]:

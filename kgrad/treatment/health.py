@@ -14,8 +14,7 @@ _FALLS = 0.02
 
 def is_no_worse(examination: workflow.Examination, than: str) -> bool:
     """Whether no disease is graver than that."""
-    graver = {"low": "medium", "medium": "high"}[than]
-    return not any(at_least(each.severity, graver) for each in examination.diagnosis.findings)
+    return all(at_least(than, each.severity) for each in examination.diagnosis.findings)
 
 
 def is_progress(before: workflow.Examination, old: Score, after: workflow.Examination, new: Score) -> bool:
@@ -31,8 +30,7 @@ def is_progress(before: workflow.Examination, old: Score, after: workflow.Examin
 
 def is_well(examination: workflow.Examination) -> bool:
     """Whether nothing was found, and no note says that it learned little and came to rest."""
-    found = any(at_least(each.severity, "low") for each in examination.diagnosis.findings)
-    return not found and (falls_still(examination) or not learned_little(examination))
+    return is_no_worse(examination, "info") and (falls_still(examination) or not learned_little(examination))
 
 
 def learned_little(examination: workflow.Examination) -> bool:

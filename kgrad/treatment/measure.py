@@ -101,9 +101,8 @@ def is_better(new: Score, old: Score, same_loss: bool, rows: int) -> bool:
     """
     if not same_loss and new.r_squared is not None and old.r_squared is not None:
         return new.r_squared > old.r_squared
-    if not same_loss and (new.accuracy is None) != (
-        old.accuracy is None
-    ):  # one answers classes, the other their numbers
+    one_has_classes = (new.accuracy is None) != (old.accuracy is None)
+    if not same_loss and one_has_classes:  # the other answers their numbers
         right, before = (each.rounded if each.accuracy is None else each.accuracy for each in (new, old))
         return right is not None and before is not None and right > before
     if new.loss == math.inf or old.loss == math.inf:
