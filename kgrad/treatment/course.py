@@ -175,19 +175,29 @@ class Course:
         """
         examination, steps, stopped = watched(patient, self._data, arguments, stop_on)
         self._state.used += steps
-        score = self._measure.of(patient)
-        adopted = self._is_best(patient, score)
+        score, severe = self._measure.of(patient), not is_no_worse(examination, "medium")
+        adopted = self._is_best(patient, score, severe)
         if adopted and tolerated is not None and not is_no_worse(examination, tolerated):
             adopted, reason = False, reason or "Better than the best so far, but sick: not kept."
         if adopted:
             self._state.best, self._state.score, self._state.changes = patient, score, list(changes)
+        if adopted or not self._state.rounds:  # the first training is of the given model, kept as it was or not
+            self._state.severe = severe
         self._state.rounds.append(replace(round_of(examination, steps, score, adopted), reason=reason))
         self._bar()
         return examination, stopped, adopted
 
-    def _is_best(self, patient: keras.Model, score: Score) -> bool:
-        """Whether the model is better than the best one, or as good for the first."""
+    def _is_best(self, patient: keras.Model, score: Score, severe: bool) -> bool:
+        """Whether the model is better than the best one, or as good for the first.
+
+        One that is right about nearly all rows is better than one with a severe disease that is right about no more of
+        them, whatever their losses: what explodes now and then may happen to be right at this step.
+        """
         state = self._state
+        if state.rounds and severe != state.severe:
+            sound, sick = (state.score, score) if severe else (score, state.score)
+            if sound.accuracy is not None and sound.accuracy >= max(_NEARLY_ALL, sick.accuracy or 0.0):
+                return not severe
         same = same_loss(self._model, patient) and same_loss(self._model, state.best)
         rows = self._measure.rows
         first = not state.rounds and not is_better(state.score, score, same, rows)

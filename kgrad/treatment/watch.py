@@ -49,11 +49,12 @@ class Data:
 
 @dataclass
 class State:
-    """The treatment in the making: the best model so far, and what was spent."""
+    """The treatment in the making: the best model so far, whether it has a severe disease, and what was spent."""
 
     budget: int
     best: keras.Model
     score: Score
+    severe: bool = False
     changes: list[Prescription] = field(default_factory=list)
     used: int = 0
     rounds: list[Round] = field(default_factory=list)

@@ -39,7 +39,7 @@ def test_little_learned_that_falls_still_is_only_trained_on():
     assert is_well(examined(run(0.3, stands=1)))
 
 
-def test_much_learnedis_well():
+def test_much_learned_is_well():
     assert is_well(examined(run(0.9)))
 
 
@@ -118,3 +118,23 @@ def test_once_well_a_better_model_with_a_disease_is_not_kept(monkeypatch, tolera
     assert adopted is kept
     assert state.best == ("new" if kept else "old")
     assert ("sick" in state.rounds[-1].reason) is not kept
+
+
+@pytest.mark.parametrize(
+    ("severe_before", "severity", "accuracy", "kept"),
+    [(True, "low", 1.0, True), (True, "low", 0.99, False), (True, "high", 1.0, False), (False, "high", 1.0, False)],
+    ids=["as right and healthy", "less right", "as sick", "a sick one for a healthy one"],
+)
+def test_of_two_that_are_right_about_all_the_one_without_a_severe_disease_is_kept(
+    monkeypatch, severe_before, severity, accuracy, kept
+):
+    loss = 1e-9 if not severe_before else 1e-3  # lower only for what comes in place of a healthy one
+    state = State(100, "old", Score(1e-6, 1.0), severe=severe_before)
+    state.rounds.append(None)
+    seen = SimpleNamespace(diagnosis=SimpleNamespace(findings=[Finding("exploding-gradient", severity, "It grows.")]))
+    monkeypatch.setattr(course, "watched", lambda *arguments: (seen, 10, False))
+    monkeypatch.setattr(course, "round_of", lambda *arguments: Round("", (), 10, loss, accuracy, arguments[-1]))
+    monkeypatch.setattr(course, "same_loss", lambda *models: True)
+    measure = SimpleNamespace(of=lambda model: Score(loss, accuracy), rows=1000)
+    assert Course("old", None, measure, state, 0, lambda: None)._train("new", [], {}, None)[2] is kept
+    assert state.severe is (severe_before and not kept)
