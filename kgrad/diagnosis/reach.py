@@ -26,6 +26,8 @@ RANGES = {
     "linear": (-_INFINITE, _INFINITE),
     "log_softmax": (-_INFINITE, 0.0),
 }
+# Zero over half their domain: nothing below 0 passes, and no gradient comes back from there.
+RECTIFIERS = ("relu", "relu6")
 
 
 def unreachable(target: TensorFacts, activation: str) -> float:

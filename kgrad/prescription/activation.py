@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.diagnosis.reach import RECTIFIERS
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import compiled_code, optimizer_code
 from kgrad.prescription.effect import Effect
@@ -17,7 +18,6 @@ from kgrad.prescription.usual_rate import calmer_rate
 _LARGEST_SLOPE = {"sigmoid": 0.25, "hard_sigmoid": 1 / 6, "tanh": 1.0, "softsign": 1.0}
 _SLOPES = "the chain rule; the slope of a rectifier that is on is 1 (Glorot, Bordes & Bengio 2011)"
 _EXPLOSIVE = ("exponential",)
-_RELU_LIKE = ("relu", "relu6")
 _RECURRENT = ("SimpleRNN", "LSTM", "GRU")
 _UNBOUNDED = ("relu", "linear", "elu", "selu", "leaky_relu", "gelu", "silu", "softplus", "exponential")
 # From so many dense layers on the sizes of signals drift enough for self-normalization to be worth it.
@@ -88,7 +88,7 @@ def prescribe_bounded_growth(log: RunLog, finding: Finding) -> Prescription | No
 
 def prescribe_awake(log: RunLog, finding: Finding) -> Prescription | None:
     """ELU with He initialization in place of ReLU in a stack so deep and narrow that ReLU is likely born dead."""
-    hidden, chance = _hidden(log, _RELU_LIKE), born_dead(log)
+    hidden, chance = _hidden(log, RECTIFIERS), born_dead(log)
     if not hidden or chance <= BORN_DEAD:
         return None
     why = (
@@ -107,7 +107,7 @@ def prescribe_leaky(log: RunLog, finding: Finding) -> Prescription | None:
     Source: Maas, Hannun & Ng 2013, "Rectifier Nonlinearities Improve Neural Network Acoustic Models"; Hendrycks &
     Gimpel 2016, "Gaussian Error Linear Units", which passes a gradient on below zero too, fading with distance.
     """
-    dead = [name for name in finding.layers if log.structure.effective_activation(name) in _RELU_LIKE]
+    dead = [name for name in finding.layers if log.structure.effective_activation(name) in RECTIFIERS]
     if not dead:
         return None
     if all(is_feed_forward(log.structure, name) for name in dead):
@@ -166,7 +166,7 @@ def prescribe_self_normalizing(log: RunLog, finding: Finding) -> Prescription | 
     Source: Klambauer et al. 2017, "Self-Normalizing Neural Networks", made for deep chains of dense layers.
     """
     dense = {layer.name for layer in dense_chain(log)}
-    hidden = [name for name in _hidden(log, (*_LARGEST_SLOPE, *_RELU_LIKE)) if name in dense]
+    hidden = [name for name in _hidden(log, (*_LARGEST_SLOPE, *RECTIFIERS)) if name in dense]
     if len(hidden) < _DEEP or len(hidden) < len(log.structure.weighted_layers) - 1:
         return None
     why = f"{len(hidden)} dense layers with SELU bring their outputs back to mean 0 and variance 1 at each of them."

@@ -3,6 +3,7 @@
 import math
 
 from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.diagnosis.reach import RECTIFIERS
 from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import number
@@ -74,7 +75,7 @@ def prescribe_calmer_rate(log: RunLog, finding: Finding) -> Prescription | None:
 
 def _has_rectifiers(log: RunLog) -> bool:
     hidden = (log.structure.effective_activation(layer.name) for layer in log.structure.weighted_layers[:-1])
-    return any(activation in ("relu", "relu6") for activation in hidden)
+    return any(activation in RECTIFIERS for activation in hidden)
 
 
 def _calmer_adam(log: RunLog, finding: Finding) -> Prescription | None:

@@ -16,14 +16,12 @@ from kgrad.diagnosis.mismatches.mismatch import (
     Mismatch,
     largest_label,
 )
-from kgrad.diagnosis.reach import RANGES
+from kgrad.diagnosis.reach import RANGES, RECTIFIERS
 from kgrad.log.batch import TensorFacts
 from kgrad.log.objective import Objective
 
 # More distinct targets than these are no signs of classes, smoothed or not.
 _MOST_SIGNS = 4
-# Activations that let nothing below 0 through.
-_RECTIFIED = ("relu", "relu6")
 
 
 def one_unit(output: Objective, loss: str) -> Mismatch | None:
@@ -114,7 +112,7 @@ def no_probability(output: Objective, loss: str) -> Mismatch | None:
     if loss not in PROBABILITY or (output.loss and output.loss.from_logits) or activation not in RANGES:
         return None
     low, high = RANGES[activation]
-    positive = low >= 0 and activation != "relu" and activation != "relu6"
+    positive = low >= 0 and activation not in RECTIFIERS
     if (low, high) == (0.0, 1.0) or (positive and loss in CATEGORICAL | SPARSE):
         return None  # Keras divides by the sum of the classes, so any positive output will do
     shape = "linear" if activation == "linear" else f"a {activation}"
@@ -151,7 +149,7 @@ def rectified_scores(output: Objective, loss: str) -> Mismatch | None:
     A class whose unit is off gets no gradient, and a sigmoid of what is never below 0 never says less than a half.
     """
     chain = output.activations or ()
-    if output.scores is None or loss not in PROBABILITY or chain[-1] not in SQUASHING or chain[0] not in _RECTIFIED:
+    if output.scores is None or loss not in PROBABILITY or chain[-1] not in SQUASHING or chain[0] not in RECTIFIERS:
         return None
     text = f"{output.scores} cuts scores off at 0 ({chain[0]}) before {output.layer} makes probabilities of them."
     return Mismatch("rectified-scores", text, {"activation": "linear"}, "medium", "info", layer=output.scores)
@@ -207,7 +205,7 @@ def classes_by_distance(output: Objective, loss: str) -> Mismatch | None:
     text = f"{loss} measures classes as distances; a cross-entropy pulls harder where {output.layer} is surely wrong."
     # The best answer by absolute error is the median: the commoner class, whatever the input. And a rectifier that
     # answers 0 to all has no gradient left to answer anything else.
-    worst = "medium" if loss == "mean_absolute_error" or output.activation in ("relu", "relu6") else "info"
+    worst = "medium" if loss == "mean_absolute_error" or output.activation in RECTIFIERS else "info"
     return Mismatch("classes-by-distance", text, fix, worst, "info")
 
 

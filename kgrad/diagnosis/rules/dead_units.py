@@ -5,6 +5,7 @@ import numpy as np
 from kgrad.diagnosis import windows
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.diagnosis.probes import Probed, probed
+from kgrad.diagnosis.reach import RECTIFIERS
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.diagnosis.skill import harm
 from kgrad.log.run_log import FloatArray, RunLog
@@ -16,7 +17,6 @@ DEAD = Limit(
     "AutoTrainer (Zhang et al. 2021) and DeepDiagnosis (Wardat et al. 2022) call a ReLU layer dying from 70 % on.",
 )
 SHARE = Limit("share of the run", 0.5, "share", "units that sleep for half the run have not come back by themselves.")
-_FAMILY = ("relu", "relu6")
 _PER_UNIT = ("bias", "beta")
 ROWS = Limit(
     "rows of the reference batch",
@@ -90,7 +90,7 @@ def _measured(log: RunLog) -> dict[str, Probed]:
     kernels = {v.layer: i for i, v in reversed(list(enumerate(structure.variables))) if v.is_kernel}
     found: dict[str, Probed] = {}
     for layer in structure.layers:
-        if structure.effective_activation(layer.name) not in _FAMILY:
+        if structure.effective_activation(layer.name) not in RECTIFIERS:
             continue
         if layer.name in seen:
             found[layer.name] = seen[layer.name]

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.diagnosis.reach import RECTIFIERS
 from kgrad.diagnosis.rule import Limit, rule
 from kgrad.diagnosis.skill import harm
 from kgrad.log.run_log import RunLog
@@ -21,8 +22,6 @@ SHARE = Limit(
     "share",
     "less is a leftover, as an unused pooling head, that takes nothing from what the model can learn (own choice).",
 )
-# Zero over half their domain, so a gradient of zero may come from units that are off.
-_RECTIFIERS = frozenset({"relu", "relu6"})
 
 
 @rule(
@@ -72,7 +71,7 @@ def _rectified(structure: Structure) -> NDArray[np.bool_]:
         return np.ones(len(structure.variables), bool)
     behind: dict[str, bool] = {}
     for layer in reversed(structure.layers):
-        own = layer.activation in _RECTIFIERS or layer.class_name == "ReLU"
+        own = layer.activation in RECTIFIERS or layer.class_name == "ReLU"
         behind[layer.name] = own or any(behind.get(each.name, False) for each in structure.consumers(layer.name))
     return np.array([behind.get(variable.layer, True) for variable in structure.variables], dtype=bool)
 
