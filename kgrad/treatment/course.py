@@ -1,7 +1,7 @@
 """The course of a treatment: training under watch, trials, and the next training."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -14,10 +14,10 @@ from kgrad.prescription.sound import sound_changes
 from kgrad.treatment.apply import apply
 from kgrad.treatment.attempts import NO_CHANGE, Change, attempt, changes_of, ranked, words
 from kgrad.treatment.fitting import of_fit
-from kgrad.treatment.health import falls_still, is_no_worse, is_progress, is_well, learned_little
-from kgrad.treatment.measure import Measure, Score, is_better, same_loss
-from kgrad.treatment.treatment import Attempt
-from kgrad.treatment.watch import Data, State, round_of, watched
+from kgrad.treatment.health import NEARLY_ALL, falls_still, is_no_worse, is_progress, is_well, learned_little
+from kgrad.treatment.measure import Measure
+from kgrad.treatment.rounds import Rounds
+from kgrad.treatment.watch import State
 
 # Trials take this share of a plain training, each model and seed, and this many steps at least where it has them.
 _TRIAL_SHARE = 0.15
@@ -26,9 +26,7 @@ _MOST_CHANGES = 6
 _MOST_ROUNDS = 8
 # A healed model that is learning still may have so many whole trainings more, or the updates that are enough as a rule.
 _MORE = 3
-# An accuracy or R² that leaves nothing to look for, and, short of it, how many whole trainings more a healed model gets
-# of what was promising (own choice).
-_NEARLY_ALL = 0.99
+# A healed model that has not learned nearly all gets so many whole trainings more of what was promising (own choice).
 _REMATCHES = 2
 
 
@@ -60,23 +58,20 @@ class Course:
 
     Args:
         model: what was given; it is not touched.
-        data: what to train on.
         measure: by what to judge.
-        state: what comes of it, filled while it runs.
+        state: what to train on, and what comes of it, filled while it runs.
         seed: of weights and trial batches.
         bar: called when steps were taken.
     """
 
-    def __init__(
-        self, model: keras.Model, data: Data, measure: Measure, state: State, seed: int, bar: Callable[[], None]
-    ) -> None:
-        self._model, self._data, self._measure, self._state = model, data, measure, state
-        self._seed, self._bar = seed, bar
+    def __init__(self, model: keras.Model, measure: Measure, state: State, seed: int, bar: Callable[[], None]) -> None:
+        self._model, self._measure, self._state, self._seed, self._bar = model, measure, state, seed, bar
+        self._rounds = Rounds(model, measure, state, seed, bar)
 
     def run(self) -> bool:
         """Treats; returns whether the best model is healthy."""
-        patient = self._copy(self._model)
-        examination, cut, _ = self._train(patient, [], self._data.arguments, "high")
+        patient = self._rounds.copy(self._model)
+        examination, cut, _ = self._rounds.train(patient, [], self._state.data.arguments, "high")
         now = _Progress(examination, cut, cut, is_no_worse(examination, "low"), is_well(examination))
         self._heal(_Search(patient, [], _stages(examination), _why(examination)), now)
         if not self._to_the_end(now):
@@ -94,9 +89,9 @@ class Course:
         """Trains with one change after the other, from where the best model stands, until it is well."""
         state = self._state
         while not (now.well and self._is_enough(now)) and len(state.rounds) < _MOST_ROUNDS:
-            spent = state.left < self._data.whole
+            spent = state.left < state.data.whole
             if spent and not now.well:
-                self._tell(reason="The budget is spent.")
+                self._rounds.tell(reason="The budget is spent.")
             chosen = None if spent else self._next(search, now)
             if chosen is None:
                 return
@@ -104,10 +99,10 @@ class Course:
             tolerated = "low" if now.well else "medium" if now.healthy else None
             before = now.latest, state.score
             changes = [*search.changes, *change]
-            examination, stopped, adopted = self._train(patient, changes, arguments, "high", tolerated=tolerated)
+            examination, stopped, adopted = self._rounds.train(patient, changes, arguments, "high", tolerated=tolerated)
             if adopted:
-                if "batch_size" in arguments and arguments["batch_size"] != self._data.batch_size:
-                    self._data = self._data.in_batches(int(arguments["batch_size"]))
+                if "batch_size" in arguments and arguments["batch_size"] != state.data.batch_size:
+                    state.data = state.data.in_batches(int(arguments["batch_size"]))
                 now.latest, now.cut, now.healthy = examination, stopped, is_no_worse(examination, "low")
                 now.well = now.well or is_well(examination)
                 if not now.well and is_progress(*before, examination, state.score):
@@ -124,84 +119,33 @@ class Course:
         """
         state = self._state
         right = state.score.r_squared if state.score.accuracy is None else state.score.accuracy
-        if not state.changes or any(map(of_fit, state.changes)) or right is None or right >= _NEARLY_ALL:
+        if not state.changes or any(map(of_fit, state.changes)) or right is None or right >= NEARLY_ALL:
             return True
-        return now.rematches < 0 or state.left < (1 + now.first_cut) * self._data.whole
+        return now.rematches < 0 or state.left < (1 + now.first_cut) * state.data.whole
 
     def _to_the_end(self, now: _Progress) -> bool:
         """What was stopped early gets its whole training: the best model, and the given one to compare it with."""
-        state, whole, arguments = self._state, self._data.whole, self._data.arguments
+        state = self._state
+        whole, arguments = state.data.whole, state.data.arguments
         if now.cut and state.left >= whole:
-            self._train(self._copy(state.best), state.changes, arguments, None, "Trained on to the end.")
+            self._rounds.train(self._rounds.copy(state.best), state.changes, arguments, None, "Trained on to the end.")
         if now.first_cut and state.changes and state.left >= whole and state.rounds[0].loss is not None:
-            given = self._copy(self._model)
-            if self._train(given, [], arguments, None, "The given model, trained to the end.")[2]:
+            given = self._rounds.copy(self._model)
+            if self._rounds.train(given, [], arguments, None, "The given model, trained to the end.")[2]:
                 return False
         return now.healthy
 
     def _train_on(self, examination: workflow.Examination) -> workflow.Examination | None:
         """A model that is learning still goes on while it gets better, healed or with little learned so far."""
-        healed = bool(self._state.changes)
-        per_epoch = self._data.per_epoch
-        wanted = max(_MORE * int(self._data.arguments.get("epochs", 1)), ENOUGH_UPDATES // per_epoch)
-        epochs = min(wanted, self._state.left // per_epoch)
+        state = self._state
+        healed, per_epoch = bool(state.changes), state.data.per_epoch
+        wanted = max(_MORE * int(state.data.arguments.get("epochs", 1)), ENOUGH_UPDATES // per_epoch)
+        epochs = min(wanted, state.left // per_epoch)
         if not (healed or harm(examination.log) != "info") or not falls_still(examination) or epochs < 1:
             return None
         reason = f"{'Healed' if healed else 'Little learned'}, and learning still: trained on while it gets better."
-        return self._train(self._copy(self._state.best), self._state.changes, self._for_longer(epochs), None, reason)[0]
-
-    def _for_longer(self, epochs: int) -> dict[str, Any]:
-        """The arguments of `fit` for more epochs, with an end once nothing gets better."""
-        arguments = self._data.arguments
-        watched = "loss" if self._data.validation is None else "val_loss"
-        stop = keras.callbacks.EarlyStopping(watched, patience=max(10, epochs // 10), restore_best_weights=True)
-        return {**arguments, "epochs": epochs, "callbacks": [*(arguments.get("callbacks") or ()), stop]}
-
-    def _copy(self, model: keras.Model) -> keras.Model:
-        return apply(model, (), seed=self._seed, keep_weights=True)
-
-    def _train(
-        self,
-        patient: keras.Model,
-        changes: list[Prescription],
-        arguments: dict[str, Any],
-        stop_on: str | None,
-        reason: str = "",
-        tolerated: str | None = None,
-    ) -> tuple[workflow.Examination, bool, bool]:
-        """One training under watch, told as a round: the run, whether it was stopped, whether its model is kept.
-
-        With diseases graver than what is tolerated it is not, however good.
-        """
-        examination, steps, stopped = watched(patient, self._data, arguments, stop_on)
-        self._state.used += steps
-        score, severe = self._measure.of(patient), not is_no_worse(examination, "medium")
-        adopted = self._is_best(patient, score, severe)
-        if adopted and tolerated is not None and not is_no_worse(examination, tolerated):
-            adopted, reason = False, reason or "Better than the best so far, but sick: not kept."
-        if adopted:
-            self._state.best, self._state.score, self._state.changes = patient, score, list(changes)
-        if adopted or not self._state.rounds:  # the first training is of the given model, kept as it was or not
-            self._state.severe = severe
-        self._state.rounds.append(replace(round_of(examination, steps, score, adopted), reason=reason))
-        self._bar()
-        return examination, stopped, adopted
-
-    def _is_best(self, patient: keras.Model, score: Score, severe: bool) -> bool:
-        """Whether the model is better than the best one, or as good for the first.
-
-        One that is right about nearly all rows is better than one with a severe disease that is right about no more of
-        them, whatever their losses: what explodes now and then may happen to be right at this step.
-        """
-        state = self._state
-        if state.rounds and severe != state.severe:
-            sound, sick = (state.score, score) if severe else (score, state.score)
-            if sound.accuracy is not None and sound.accuracy >= max(_NEARLY_ALL, sick.accuracy or 0.0):
-                return not severe
-        same = same_loss(self._model, patient) and same_loss(self._model, state.best)
-        rows = self._measure.rows
-        first = not state.rounds and not is_better(state.score, score, same, rows)
-        return first or is_better(score, state.score, same, rows)
+        patient, arguments = self._rounds.copy(state.best), self._rounds.for_longer(epochs)
+        return self._rounds.train(patient, state.changes, arguments, None, reason)[0]
 
     def _next(self, search: _Search, now: _Progress) -> tuple[keras.Model, Change, dict[str, Any]] | None:
         """The next model to train, what was changed in it and how to train it; `None` where nothing is left."""
@@ -213,67 +157,50 @@ class Course:
                 return refitted
         if not search.queue:
             if not self._state.rounds[-1].reason:
-                self._tell(reason="Nothing promising is left to try.")
+                self._rounds.tell(reason="Nothing promising is left to try.")
             return None
         change = search.queue.pop(0)
         reason = "The best is healthy, but has not learned all: the next change is tried." if now.well else ""
-        self._tell(kept=words(change), reason=reason)
-        return apply(search.base, change, seed=self._seed, x=self._data.x), change, self._data.arguments
+        self._rounds.tell(kept=words(change), reason=reason)
+        return apply(search.base, change, seed=self._seed, x=self._state.data.x), change, self._state.data.arguments
 
     def _refitted(self, base: keras.Model, change: Change) -> tuple[keras.Model, Change, dict[str, Any]] | None:
         """The same model, trained on for the epochs that are prescribed or the budget holds, or in other batches.
 
         `None` where the budget does not hold a training in those.
         """
-        arguments, settings = self._data.arguments, change[0].settings
+        arguments, settings = self._state.data.arguments, change[0].settings
         if "batch_size" in settings:
-            if self._data.in_batches(int(settings["batch_size"])).whole > self._state.left:
+            if self._state.data.in_batches(int(settings["batch_size"])).whole > self._state.left:
                 return None
-            self._tell(kept=words(change), reason="Another batch size is an argument of fit: tried in a whole one.")
+            self._rounds.tell(kept=words(change), reason="Another batch size is an argument of fit: tried whole.")
             fresh = apply(base, NO_CHANGE, seed=self._seed)
             return fresh, change, {**arguments, "batch_size": settings["batch_size"]}
         planned = int(arguments.get("epochs", 1))
-        epochs = max(min(int(settings["epochs"]) - planned, self._state.left // self._data.per_epoch), 1)
-        self._tell(kept=words(change), reason="It was learning still: trained on.")
-        return self._copy(base), change, self._for_longer(epochs)
+        epochs = max(min(int(settings["epochs"]) - planned, self._state.left // self._state.data.per_epoch), 1)
+        self._rounds.tell(kept=words(change), reason="It was learning still: trained on.")
+        return self._rounds.copy(base), change, self._rounds.for_longer(epochs)
 
     def _tried(self, search: _Search, changes: list[Change], kept: int) -> list[Change]:
         """Tries the changes in short trainings; those that may go on to a whole one, the most promising first."""
-        state, whole = self._state, self._data.whole
+        state, whole = self._state, self._state.data.whole
         share = max(round(_TRIAL_SHARE * whole), min(whole, _TRIAL_STEPS))
         # The trials take at most what leaves room for so many whole trainings afterwards.
         steps = min(share, (state.left - kept * whole) // (len(changes) + 7))
         if steps < 1:
-            self._tell(reason="The budget is spent.")
+            self._rounds.tell(reason="The budget is spent.")
             return []
         before = state.used
 
         def advance(taken: int) -> None:
             state.used += taken
 
-        data = (self._data.x, self._data.y)
-        attempts = attempt(search.base, changes, data, self._measure, steps, self._data.batch_size, self._seed, advance)
+        data, rows = (state.data.x, state.data.y), state.data.batch_size
+        attempts = attempt(search.base, changes, data, self._measure, steps, rows, self._seed, advance)
         places, reason = ranked(attempts)
-        self._tell(attempts=tuple(attempts), trial_steps=state.used - before, reason=f"{search.why}{reason}")
+        self._rounds.tell(attempts=tuple(attempts), trial_steps=state.used - before, reason=f"{search.why}{reason}")
         self._bar()
         return [changes[place] for place in places]
-
-    def _tell(
-        self,
-        attempts: tuple[Attempt, ...] = (),
-        trial_steps: int = 0,
-        kept: tuple[str, ...] = (),
-        reason: str = "",
-    ) -> None:
-        """Adds to the story of the last round."""
-        last = self._state.rounds[-1]
-        self._state.rounds[-1] = replace(
-            last,
-            attempts=(*last.attempts, *attempts),
-            trial_steps=last.trial_steps + trial_steps,
-            kept=kept or last.kept,
-            reason=" ".join(filter(None, (last.reason, reason))),
-        )
 
 
 def _why(examination: workflow.Examination) -> str:

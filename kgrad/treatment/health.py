@@ -10,6 +10,8 @@ from kgrad.treatment.measure import Score
 
 # As in the rule `slow-convergence`: a loss that falls by this share over the last half may not have arrived.
 _FALLS = 0.02
+# An accuracy or R² that leaves nothing to look for (own choice).
+NEARLY_ALL = 0.99
 
 
 def is_no_worse(examination: workflow.Examination, than: str) -> bool:

@@ -71,13 +71,11 @@ def treat(
         raise TreatmentError(f"{model.name!r} has {len(model.outputs)} outputs; treat compares models with one.")
     rows = measured(*((x, y) if validation is None else _pair(validation)), batch_size)
     measure = Measure(given, rows)
-    per_epoch = _steps_per_epoch(x, y, batch_size, arguments)
-    whole = int(arguments.get("epochs", 1)) * per_epoch
-    state = State(max(_TRAININGS * whole, _LEAST_STEPS) if budget is None else budget, given, measure.of(given))
-    first = state.score
+    data = Data(x, y, validation, arguments, batch_size, _steps_per_epoch(x, y, batch_size, arguments))
+    first = measure.of(given)
+    state = State(data, max(_TRAININGS * data.whole, _LEAST_STEPS) if budget is None else budget, given, first)
     with _bar(progress, state) as bar:
-        data = Data(x, y, validation, arguments, batch_size, per_epoch)
-        healthy = Course(model, data, measure, state, seed, bar).run()
+        healthy = Course(model, measure, state, seed, bar).run()
     return state.best, _story(state, first, healthy, validation is not None)
 
 

@@ -49,8 +49,20 @@ class Data:
 
 @dataclass
 class State:
-    """The treatment in the making: the best model so far, whether it has a severe disease, and what was spent."""
+    """The treatment in the making.
 
+    Attributes:
+        data: what is trained on; other batches may be what heals.
+        budget: steps that may be taken in all.
+        best: the best model so far.
+        score: its score.
+        severe: whether its training had a disease of high severity.
+        changes: what makes it of the given model.
+        used: steps taken.
+        rounds: the story so far.
+    """
+
+    data: Data
     budget: int
     best: keras.Model
     score: Score

@@ -10,8 +10,7 @@ import kgrad
 from kgrad.diagnosis.finding import Finding
 from kgrad.prescription import prescribe
 from kgrad.prescription.sound import sound_changes
-from kgrad.treatment import course
-from kgrad.treatment.course import Course
+from kgrad.treatment import rounds
 from kgrad.treatment.health import is_progress, is_well
 from kgrad.treatment.measure import Score
 from kgrad.treatment.treat import _code
@@ -106,15 +105,15 @@ def test_a_trifle_is_no_new_place_to_search_from(new, rule, forward):
 
 @pytest.mark.parametrize(("tolerated", "kept"), [(None, True), ("medium", True), ("low", False)])
 def test_once_well_a_better_model_with_a_disease_is_not_kept(monkeypatch, tolerated, kept):
-    state = State(100, "old", Score(1.0, 0.5))
+    state = State(None, 100, "old", Score(1.0, 0.5))
     state.rounds.append(None)
     sick = SimpleNamespace(diagnosis=SimpleNamespace(findings=[Finding("plateau", "medium", "It stands.")]))
-    monkeypatch.setattr(course, "watched", lambda *arguments: (sick, 10, False))
-    monkeypatch.setattr(course, "round_of", lambda *arguments: Round("", (), 10, 0.1, 0.9, arguments[-1]))
-    monkeypatch.setattr(course, "same_loss", lambda *models: True)
+    monkeypatch.setattr(rounds, "watched", lambda *arguments: (sick, 10, False))
+    monkeypatch.setattr(rounds, "round_of", lambda *arguments: Round("", (), 10, 0.1, 0.9, arguments[-1]))
+    monkeypatch.setattr(rounds, "same_loss", lambda *models: True)
     measure = SimpleNamespace(of=lambda model: Score(0.1, 0.9), rows=1000)
-    treatment = Course("old", None, measure, state, 0, lambda: None)
-    _, _, adopted = treatment._train("new", [], {}, None, tolerated=tolerated)
+    treatment = rounds.Rounds("old", measure, state, 0, lambda: None)
+    _, _, adopted = treatment.train("new", [], {}, None, tolerated=tolerated)
     assert adopted is kept
     assert state.best == ("new" if kept else "old")
     assert ("sick" in state.rounds[-1].reason) is not kept
@@ -129,12 +128,12 @@ def test_of_two_that_are_right_about_all_the_one_without_a_severe_disease_is_kep
     monkeypatch, severe_before, severity, accuracy, kept
 ):
     loss = 1e-9 if not severe_before else 1e-3  # lower only for what comes in place of a healthy one
-    state = State(100, "old", Score(1e-6, 1.0), severe=severe_before)
+    state = State(None, 100, "old", Score(1e-6, 1.0), severe=severe_before)
     state.rounds.append(None)
     seen = SimpleNamespace(diagnosis=SimpleNamespace(findings=[Finding("exploding-gradient", severity, "It grows.")]))
-    monkeypatch.setattr(course, "watched", lambda *arguments: (seen, 10, False))
-    monkeypatch.setattr(course, "round_of", lambda *arguments: Round("", (), 10, loss, accuracy, arguments[-1]))
-    monkeypatch.setattr(course, "same_loss", lambda *models: True)
+    monkeypatch.setattr(rounds, "watched", lambda *arguments: (seen, 10, False))
+    monkeypatch.setattr(rounds, "round_of", lambda *arguments: Round("", (), 10, loss, accuracy, arguments[-1]))
+    monkeypatch.setattr(rounds, "same_loss", lambda *models: True)
     measure = SimpleNamespace(of=lambda model: Score(loss, accuracy), rows=1000)
-    assert Course("old", None, measure, state, 0, lambda: None)._train("new", [], {}, None)[2] is kept
+    assert rounds.Rounds("old", measure, state, 0, lambda: None).train("new", [], {}, None)[2] is kept
     assert state.severe is (severe_before and not kept)

@@ -1,0 +1,101 @@
+"""The trainings of a treatment: each under watch, told as a round, the best model kept."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import keras
+
+from kgrad import workflow
+from kgrad.prescription.prescription import Prescription
+from kgrad.treatment.apply import apply
+from kgrad.treatment.health import NEARLY_ALL, is_no_worse
+from kgrad.treatment.measure import Measure, Score, is_better, same_loss
+from kgrad.treatment.treatment import Attempt
+from kgrad.treatment.watch import State, round_of, watched
+
+
+class Rounds:
+    """Trains models on the same data, and keeps the best and the story.
+
+    Args:
+        model: what was given; it is not touched.
+        measure: by what to judge.
+        state: what to train on, and what comes of it, filled while it runs.
+        seed: of weights.
+        bar: called when steps were taken.
+    """
+
+    def __init__(self, model: keras.Model, measure: Measure, state: State, seed: int, bar: Callable[[], None]) -> None:
+        self._model, self._measure, self._state, self._seed, self._bar = model, measure, state, seed, bar
+
+    def copy(self, model: keras.Model) -> keras.Model:
+        """The same model with the same weights, compiled anew."""
+        return apply(model, (), seed=self._seed, keep_weights=True)
+
+    def for_longer(self, epochs: int) -> dict[str, Any]:
+        """The arguments of `fit` for more epochs, with an end once nothing gets better."""
+        arguments = self._state.data.arguments
+        watched = "loss" if self._state.data.validation is None else "val_loss"
+        stop = keras.callbacks.EarlyStopping(watched, patience=max(10, epochs // 10), restore_best_weights=True)
+        return {**arguments, "epochs": epochs, "callbacks": [*(arguments.get("callbacks") or ()), stop]}
+
+    def train(
+        self,
+        patient: keras.Model,
+        changes: list[Prescription],
+        arguments: dict[str, Any],
+        stop_on: str | None,
+        reason: str = "",
+        tolerated: str | None = None,
+    ) -> tuple[workflow.Examination, bool, bool]:
+        """One training under watch, told as a round: the run, whether it was stopped, whether its model is kept.
+
+        With diseases graver than what is tolerated it is not, however good.
+        """
+        examination, steps, stopped = watched(patient, self._state.data, arguments, stop_on)
+        self._state.used += steps
+        score, severe = self._measure.of(patient), not is_no_worse(examination, "medium")
+        adopted = self._is_best(patient, score, severe)
+        if adopted and tolerated is not None and not is_no_worse(examination, tolerated):
+            adopted, reason = False, reason or "Better than the best so far, but sick: not kept."
+        if adopted:
+            self._state.best, self._state.score, self._state.changes = patient, score, list(changes)
+        if adopted or not self._state.rounds:  # the first training is of the given model, kept as it was or not
+            self._state.severe = severe
+        self._state.rounds.append(replace(round_of(examination, steps, score, adopted), reason=reason))
+        self._bar()
+        return examination, stopped, adopted
+
+    def _is_best(self, patient: keras.Model, score: Score, severe: bool) -> bool:
+        """Whether the model is better than the best one, or as good for the first.
+
+        One that is right about nearly all rows is better than one with a severe disease that is right about no more of
+        them, whatever their losses: what explodes now and then may happen to be right at this step.
+        """
+        state = self._state
+        if state.rounds and severe != state.severe:
+            sound, sick = (state.score, score) if severe else (score, state.score)
+            if sound.accuracy is not None and sound.accuracy >= max(NEARLY_ALL, sick.accuracy or 0.0):
+                return not severe
+        same = same_loss(self._model, patient) and same_loss(self._model, state.best)
+        rows = self._measure.rows
+        first = not state.rounds and not is_better(state.score, score, same, rows)
+        return first or is_better(score, state.score, same, rows)
+
+    def tell(
+        self,
+        attempts: tuple[Attempt, ...] = (),
+        trial_steps: int = 0,
+        kept: tuple[str, ...] = (),
+        reason: str = "",
+    ) -> None:
+        """Adds to the story of the last round."""
+        last = self._state.rounds[-1]
+        self._state.rounds[-1] = replace(
+            last,
+            attempts=(*last.attempts, *attempts),
+            trial_steps=last.trial_steps + trial_steps,
+            kept=kept or last.kept,
+            reason=" ".join(filter(None, (last.reason, reason))),
+        )
