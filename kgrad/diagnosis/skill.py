@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from kgrad.diagnosis.loss_curve import LossCurve, loss_curve
+from kgrad.diagnosis.loss_curve import LossCurve, late_fall, loss_curve
 from kgrad.log.batch import WHOLE, times_log
 from kgrad.log.objective import Objective, objectives
 from kgrad.log.run_log import RunLog
@@ -19,6 +19,8 @@ _SOFTEST = 0.95
 _ERRORS = 6.0
 # With ten rows for each class the entropy of their shares is known to a few hundredths of a nat (Paninski 2003).
 _ROWS_PER_CLASS = 10
+# Less than this share leaves enough to learn for a fall by `_FALLS` over the last half to matter (own choices).
+_MOST, _FALLS = 0.8, 0.02
 
 
 def skill(log: RunLog) -> float | None:
@@ -122,6 +124,13 @@ def harm(log: RunLog) -> str:
     else:
         nothing, little = reached < 0.1 and not _beats_constant(log), reached < 0.5
     return "high" if nothing and not _is_early(log) else "medium" if little else "info"
+
+
+def is_held_back(log: RunLog) -> bool:
+    """Whether a run learned half or more, but not most of it, and falls still when it ends: a flaw may cost it time."""
+    reached, (fallen, noise) = skill(log), late_fall(log)
+    share = loss_curve(log).progress if reached is None else reached
+    return 0.5 <= share < _MOST and fallen > max(noise, _FALLS)
 
 
 def _beats_constant(log: RunLog) -> bool:

@@ -5,21 +5,17 @@ from dataclasses import replace
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.diagnosis.reach import RECTIFIERS
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import compiled_code, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.feed_forward import is_feed_forward
-from kgrad.prescription.gains import initializer
-from kgrad.prescription.layer_code import comment_of, layers_code
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.rectifier import BORN_DEAD, DEEP, born_dead, dense_chain, rectifier
+from kgrad.prescription.swap import hidden_with, kinds_of, swap
 from kgrad.prescription.usual_rate import calmer_rate
 
 # The largest slope of a saturating activation: what a layer at best leaves of the gradient.
 _LARGEST_SLOPE = {"sigmoid": 0.25, "hard_sigmoid": 1 / 6, "tanh": 1.0, "softsign": 1.0}
 _SLOPES = "the chain rule; the slope of a rectifier that is on is 1 (Glorot, Bordes & Bengio 2011)"
 _EXPLOSIVE = ("exponential",)
-_RECURRENT = ("SimpleRNN", "LSTM", "GRU")
-_UNBOUNDED = ("relu", "linear", "elu", "selu", "leaky_relu", "gelu", "silu", "softplus", "exponential")
 # From so many dense layers on the sizes of signals drift enough for self-normalization to be worth it.
 _DEEP = 4
 
@@ -31,13 +27,13 @@ def prescribe_non_saturating(log: RunLog, finding: Finding) -> Prescription | No
     sigmoid is at most 1/4, so `n` layers of it shrink the gradient by `4^-n` at least, at unit weights. A rate of plain
     descent that such a gradient bore is too large for what rectifiers pass on: it comes down to the usual one.
     """
-    hidden = _hidden(log, tuple(_LARGEST_SLOPE))
+    hidden = hidden_with(log, tuple(_LARGEST_SLOPE))
     if not hidden:
         return None
-    before = _kinds(log, hidden)
+    before = kinds_of(log, hidden)
     slope = max(_LARGEST_SLOPE[name] for name in before)
     wanted = rectifier(log, hidden)
-    return _swap(
+    return swap(
         log,
         finding,
         hidden,
@@ -54,7 +50,7 @@ def prescribe_non_saturating(log: RunLog, finding: Finding) -> Prescription | No
 
 def prescribe_non_saturating_chain(log: RunLog, finding: Finding) -> Prescription | None:
     """The same for several layers only: one alone holds no gradient back, and seldom is why a loss stands."""
-    return prescribe_non_saturating(log, finding) if len(_hidden(log, tuple(_LARGEST_SLOPE))) > 1 else None
+    return prescribe_non_saturating(log, finding) if len(hidden_with(log, tuple(_LARGEST_SLOPE))) > 1 else None
 
 
 def prescribe_deep_rectifier(log: RunLog, finding: Finding) -> Prescription | None:
@@ -62,11 +58,11 @@ def prescribe_deep_rectifier(log: RunLog, finding: Finding) -> Prescription | No
 
     Sound weights for tanh still lose a little at each of its layers, and a chain of more than five passes little on.
     """
-    hidden = _hidden(log, tuple(_LARGEST_SLOPE))
+    hidden = hidden_with(log, tuple(_LARGEST_SLOPE))
     if len(hidden) <= DEEP or not set(finding.layers) <= set(hidden):
         return None
     made = prescribe_non_saturating(log, finding)
-    kinds, wanted = ", ".join(_kinds(log, hidden)), rectifier(log, hidden)
+    kinds, wanted = ", ".join(kinds_of(log, hidden)), rectifier(log, hidden)
     why = f"The first weights are off, and {len(hidden)} layers of {kinds} pass little on with sound ones too; "
     return None if made is None else replace(made, why=f"{why}{wanted.reason}.", effect=None)
 
@@ -77,18 +73,18 @@ def prescribe_bounded_growth(log: RunLog, finding: Finding) -> Prescription | No
     A few layers of `exp(x)` one behind the other leave the range of float32, `exp(exp(5))` being 10^64; an
     activation of slope 1 passes signal and gradient on as large as they are.
     """
-    hidden = _hidden(log, _EXPLOSIVE)
+    hidden = hidden_with(log, _EXPLOSIVE)
     if not hidden:
         return None
     wanted = rectifier(log).name
-    kinds = ", ".join(_kinds(log, hidden))
+    kinds = ", ".join(kinds_of(log, hidden))
     why = f"{kinds} in {len(hidden)} hidden layers grows faster than its input; {wanted} does not."
-    return _swap(log, finding, hidden, wanted, why, finding.evidence[:2])
+    return swap(log, finding, hidden, wanted, why, finding.evidence[:2])
 
 
 def prescribe_awake(log: RunLog, finding: Finding) -> Prescription | None:
     """ELU with He initialization in place of ReLU in a stack so deep and narrow that ReLU is likely born dead."""
-    hidden, chance = _hidden(log, RECTIFIERS), born_dead(log)
+    hidden, chance = hidden_with(log, RECTIFIERS), born_dead(log)
     if not hidden or chance <= BORN_DEAD:
         return None
     why = (
@@ -98,7 +94,7 @@ def prescribe_awake(log: RunLog, finding: Finding) -> Prescription | None:
     seen = Evidence("chance that some layer of ReLU is born dead", chance, "share", BORN_DEAD)
     source = "Lu et al. 2020, section 3; ELU is never flat (Clevert et al. 2016)"
     effect = Effect("inputs for which a whole layer is dead at the start", chance, 0.0, "share", source)
-    return _swap(log, finding, hidden, "elu", why, (seen, *finding.evidence[:2]), effect)
+    return swap(log, finding, hidden, "elu", why, (seen, *finding.evidence[:2]), effect)
 
 
 def prescribe_leaky(log: RunLog, finding: Finding) -> Prescription | None:
@@ -112,10 +108,10 @@ def prescribe_leaky(log: RunLog, finding: Finding) -> Prescription | None:
         return None
     if all(is_feed_forward(log.structure, name) for name in dead):
         said = f"Units of {len(dead)} feed-forward layers get no gradient at all; GELU passes some on below zero too."
-        return _swap(log, finding, dead, "gelu", said, finding.evidence[:3])
+        return swap(log, finding, dead, "gelu", said, finding.evidence[:3])
     why = f"Units of {len(dead)} layers get no gradient at all; a leak of 0.2 lets them come back."
     effect = Effect("slope of a unit that is off", 0.0, 0.2, "1", "Maas, Hannun & Ng 2013; Keras' leak is 0.2")
-    return _swap(log, finding, dead, "leaky_relu", why, finding.evidence[:3], effect)
+    return swap(log, finding, dead, "leaky_relu", why, finding.evidence[:3], effect)
 
 
 def prescribe_nonlinearity(log: RunLog, finding: Finding) -> Prescription | None:
@@ -138,26 +134,7 @@ def prescribe_nonlinearity(log: RunLog, finding: Finding) -> Prescription | None
         )
     else:
         return None
-    return _swap(log, finding, hidden, wanted.name, why, finding.evidence[:2])
-
-
-def prescribe_bounded_state(log: RunLog, finding: Finding) -> Prescription | None:
-    """A squashed state, by tanh, in recurrent layers whose activation has no bound: it cannot grow over time.
-
-    Keras' own default. With ReLU or a linear activation the state grows as the powers of the recurrent kernel do
-    (Pascanu et al. 2013, "On the difficulty of training recurrent neural networks", section 2).
-    """
-    names = unbounded_states(log)
-    if not names:
-        return None
-    why = f"{', '.join(_kinds(log, names))} in {len(names)} recurrent layers lets the state grow at every time step."
-    return _swap(log, finding, names, "tanh", why, finding.evidence[:2])
-
-
-def unbounded_states(log: RunLog) -> list[str]:
-    """The recurrent layers whose state has no bound."""
-    recurrent = [layer for layer in log.structure.weighted_layers if layer.class_name in _RECURRENT]
-    return [layer.name for layer in recurrent if (layer.activation or "linear") in _UNBOUNDED]
+    return swap(log, finding, hidden, wanted.name, why, finding.evidence[:2])
 
 
 def prescribe_self_normalizing(log: RunLog, finding: Finding) -> Prescription | None:
@@ -166,61 +143,8 @@ def prescribe_self_normalizing(log: RunLog, finding: Finding) -> Prescription | 
     Source: Klambauer et al. 2017, "Self-Normalizing Neural Networks", made for deep chains of dense layers.
     """
     dense = {layer.name for layer in dense_chain(log)}
-    hidden = [name for name in _hidden(log, (*_LARGEST_SLOPE, *RECTIFIERS)) if name in dense]
+    hidden = [name for name in hidden_with(log, (*_LARGEST_SLOPE, *RECTIFIERS)) if name in dense]
     if len(hidden) < _DEEP or len(hidden) < len(log.structure.weighted_layers) - 1:
         return None
     why = f"{len(hidden)} dense layers with SELU bring their outputs back to mean 0 and variance 1 at each of them."
-    return _swap(log, finding, hidden, "selu", why, finding.evidence[:2])
-
-
-def _hidden(log: RunLog, activations: tuple[str, ...]) -> list[str]:
-    """Layers with one of these activations that feed another layer with weights; the state of recurrent ones is apart.
-
-    A state must stay bounded (see `prescribe_bounded_state`): no rectifier is for it.
-    """
-    weighted = [each for each in log.structure.weighted_layers[:-1] if each.class_name not in _RECURRENT]
-    return [layer.name for layer in weighted if log.structure.effective_activation(layer.name) in activations]
-
-
-def _kinds(log: RunLog, names: list[str]) -> list[str]:
-    return list(dict.fromkeys(log.structure.effective_activation(name) or "linear" for name in names))
-
-
-def _swap(
-    log: RunLog,
-    finding: Finding,
-    names: list[str],
-    activation: str,
-    why: str,
-    evidence: tuple[Evidence, ...],
-    effect: Effect | None = None,
-    rate: float | None = None,
-) -> Prescription:
-    weights = {"kernel_initializer": initializer(activation)}
-    changes = {"activation": f'"{activation}"', **weights}
-    holders = {name: log.structure.activation_layer(name) for name in names}
-    lines = [
-        layers_code(
-            (log.structure.layer(name), changes if holder.name == name else weights) for name, holder in holders.items()
-        )
-    ]
-    behind = list(dict.fromkeys(holder.name for name, holder in holders.items() if holder.name != name))
-    lines += [f'keras.layers.Activation("{activation}")  # {comment_of(behind)}'] if behind else []
-    if rate is not None:
-        lines.append(compiled_code(optimizer_code(log.info, learning_rate=rate)))
-    return Prescription(
-        knob="activation",
-        target=tuple(names),
-        before=", ".join(_kinds(log, names)),
-        after=f"{activation} with {initializer(activation)}" + ("" if rate is None else f", learning rate {rate}"),
-        why=why,
-        code="\n".join(lines),
-        finding=finding.rule,
-        evidence=evidence,
-        settings={
-            "activation": activation,
-            "kernel_initializer": initializer(activation),
-            **({} if rate is None else {"learning_rate": rate}),
-        },
-        effect=effect,
-    )
+    return swap(log, finding, hidden, "selu", why, finding.evidence[:2])

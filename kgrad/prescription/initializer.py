@@ -9,11 +9,11 @@ import numpy as np
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Variable
-from kgrad.prescription.activation import unbounded_states
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.gains import gain, initializer
 from kgrad.prescription.layer_code import layers_code
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.recurrent_state import unbounded_states
 
 # A weight spread within a factor 1.5 of what theory asks for is left alone: Glorot, LeCun and He
 # differ by no more than that (sqrt(2)) for square layers, and all three train.
@@ -118,8 +118,8 @@ def prescribe_orthogonal(log: RunLog, finding: Finding) -> Prescription | None:
     All singular values of such a matrix are the gain itself, so that no direction fades or grows beside the others, as
     some do with random entries (Saxe et al. 2014, "Exact solutions to the nonlinear dynamics of learning").
     """
-    square = {v.layer for v in log.structure.variables if v.role == "kernel" and v.shape[0] == v.shape[-1]}
-    hidden = [each for each in log.structure.weighted_layers[:-1] if each.name in square and each.class_name == "Dense"]
+    square = _square_layers(log)
+    hidden = [each for each in log.structure.weighted_layers if each.name in square]
     present = {v.layer: (v.initializer or {}).get("class_name") for v in log.structure.variables if v.role == "kernel"}
     wanted = [each for each in hidden if not str(present[each.name]).startswith("Orthogonal")]
     if len(hidden) < _DEEP or not wanted:
@@ -146,6 +146,13 @@ def prescribe_orthogonal(log: RunLog, finding: Finding) -> Prescription | None:
             "Marchenko & Pastur 1967, for square matrices of random entries of the same spread",
         ),
     )
+
+
+def _square_layers(log: RunLog) -> set[str]:
+    """Hidden dense layers with as many units as inputs."""
+    square = {v.layer for v in log.structure.variables if v.role == "kernel" and v.shape[0] == v.shape[-1]}
+    hidden = (each.name for each in log.structure.weighted_layers[:-1] if each.class_name == "Dense")
+    return square.intersection(hidden)
 
 
 def _orthogonal(scale: float) -> str:
@@ -192,11 +199,17 @@ def _why(misfits: list[_Misfit], worst: float, layers: int) -> str:
 
 
 def _misfits(log: RunLog) -> list[_Misfit]:
-    """Kernels off by more than the tolerance, or of one value; the output layer's only where it is too large."""
+    """Kernels off by more than the tolerance, or of one value; the output layer's only where it is too large.
+
+    Square matrices in a deep chain of linear or tanh layers become orthogonal: random ones of the same spread keep the
+    mean size of signals, and not that of each direction (see `prescribe_orthogonal`).
+    """
     if "weight_norm" not in log or not len(log) or log.steps[0] > 0:
         return []
     recurrent = {variable.layer for variable in log.structure.variables if variable.role == "recurrent_kernel"}
     kernels = [(i, v) for i, v in enumerate(log.structure.variables) if v.is_kernel]
+    square = _square_layers(log)
+    isometric = len(square) >= _DEEP and all(gain(log.structure.effective_activation(name)) == 1.0 for name in square)
     found = []
     for place, variable in kernels:
         spread = float(log["weight_norm"][0, place]) / math.sqrt(variable.size)
@@ -207,7 +220,8 @@ def _misfits(log: RunLog) -> list[_Misfit]:
             needed = math.sqrt(2 * variable.shape[0] / (variable.shape[0] + variable.shape[-1]))
             argument, code = "kernel_initializer", '"glorot_uniform"'
         elif variable.role == "kernel":
-            argument, needed, code = "kernel_initializer", gain(activation), initializer(activation)
+            argument, needed = "kernel_initializer", gain(activation)
+            code = '"orthogonal"' if isometric and variable.layer in square else initializer(activation)
         else:
             continue
         ratio = spread * math.sqrt(variable.fans[0]) / needed

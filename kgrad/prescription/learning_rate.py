@@ -11,6 +11,8 @@ from kgrad.prescription.effect import Effect
 from kgrad.prescription.optimizer import ADAM_RATE, ADAM_START, LARGEST_RATE, PLAIN_OPTIMIZERS
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.recompiled import recompiled
+from kgrad.prescription.small_batch import small_batch_factor
+from kgrad.prescription.usual_rate import calmer_rate
 
 # The middle, on a log scale, of the range 1e-4 ... 1e-1 that TheDeepChecker (Ben Braiek & Khomh 2023) takes for
 # sound: an update of this share of the weight's norm per step.
@@ -158,7 +160,11 @@ def moved(ratio: float, factor: float) -> Effect:
 
 
 def prescribe_suggested_rate(log: RunLog, finding: Finding) -> Prescription | None:
-    """The learning rate at which a step moves the weights by a sound share, as the rule worked it out."""
+    """The learning rate at which a step moves the weights by a sound share, as the rule worked it out.
+
+    Of descent by batches of a few rows no more than the usual rate for so few: what a step too large shows is its size,
+    and not how far the noise of such batches carries the steps that follow (see `small_batch_factor`).
+    """
     ratio = finding.details.get("ratio")
     measured = ratio or update_ratio(log, finding.first_step, finding.last_step)
     present, wanted = finding.details.get("learning_rate"), finding.details.get("suggested")
@@ -173,12 +179,16 @@ def prescribe_suggested_rate(log: RunLog, finding: Finding) -> Prescription | No
         wanted = wanted if plain else min(wanted, max(LARGEST_RATE, float(present)))
     elif finding.details.get("kind") == "overshoot":
         wanted = max(abs(float(wanted)), _rate_of_the_start(log, abs(float(present))))
-    bound, steepness = _within_curvature(log, finding, abs(float(wanted)))
+    aimed = abs(float(wanted))
+    of_few_rows = calmer_rate(log) if small_batch_factor(log) < 1 and aimed < abs(float(present)) else None
+    noisy = of_few_rows is not None and of_few_rows < aimed
+    bound, steepness = _within_curvature(log, finding, min(aimed, of_few_rows or aimed))
     if float(present) < abs(float(wanted)) and bound <= float(present):
         return None  # the curvature allows no higher rate
     rate = float(number(bound))
     verb = "lower" if rate < abs(float(present)) else "higher"
     asks = "update ratio and curvature ask" if steepness else "the update ratio asks"
+    asks = f"batches of {log.batch_rows} rows ask" if noisy else asks
     return recompiled(
         log,
         finding,

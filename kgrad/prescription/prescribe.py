@@ -8,7 +8,6 @@ from kgrad.log.run_log import RunLog
 from kgrad.prescription.activation import (
     prescribe_awake,
     prescribe_bounded_growth,
-    prescribe_bounded_state,
     prescribe_deep_rectifier,
     prescribe_leaky,
     prescribe_non_saturating,
@@ -48,10 +47,12 @@ from kgrad.prescription.normalization import prescribe_normalization
 from kgrad.prescription.optimizer import prescribe_optimizer, prescribe_perturbation, prescribe_without_ftrl
 from kgrad.prescription.output import prescribe_output
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.recurrent_state import prescribe_bounded_state
 from kgrad.prescription.regularization import prescribe_regularization
 from kgrad.prescription.residual import prescribe_normalized_branches, prescribe_scaled_branches
 from kgrad.prescription.together import hides_harm, together
 from kgrad.prescription.width import is_wider, prescribe_wider, widened
+from kgrad.prescription.zero_centred import prescribe_centred_start
 
 Knob = Callable[[RunLog, Finding, Diagnosis], Prescription | None]
 
@@ -124,6 +125,7 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
         prescribe_deep_rectifier,
         prescribe_normalized_branches,
         prescribe_scaled_branches,
+        prescribe_centred_start,
         prescribe_initializer,
         prescribe_normalization,
     ),

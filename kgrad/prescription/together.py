@@ -87,13 +87,12 @@ def _fits(one: Prescription, parts: Sequence[Prescription]) -> bool:
     of_no_model = one.knob in _ELSEWHERE or one.target in (("fit",), ("weights",))  # trained weights have no code
     if of_no_model or set(one.settings) <= {"targets"}:
         return False
-    for other in parts:
-        both_on_layers = one.knob in _ON_LAYERS and other.knob in _ON_LAYERS
-        if both_on_layers and set(one.target) & set(other.target):
-            return False
-        if one.knob == other.knob or _both_compile(one, other):
-            return False
-    return True
+    return not any(one.knob == other.knob or _both_compile(one, other) or _share_layers(one, other) for other in parts)
+
+
+def _share_layers(one: Prescription, other: Prescription) -> bool:
+    """Whether both set the same things of a layer."""
+    return one.knob in _ON_LAYERS and other.knob in _ON_LAYERS and bool(set(one.target) & set(other.target))
 
 
 def _both_compile(one: Prescription, other: Prescription) -> bool:
@@ -104,7 +103,9 @@ def _both_compile(one: Prescription, other: Prescription) -> bool:
 def _excludes(part: Prescription, further: Prescription) -> bool:
     """Whether what is needed besides cannot be made beside this part: another optimizer, or layers it counts on."""
     counts_on_layers = part.knob == "architecture" and {"residual", "remove"} & part.settings.keys()
-    return _both_compile(part, further) or bool(is_wider(further) and counts_on_layers)
+    if is_wider(further):
+        return bool(counts_on_layers)
+    return _both_compile(part, further) or (_share_layers(part, further) and not is_wider(part))
 
 
 def _code(parts: Sequence[Prescription]) -> str:

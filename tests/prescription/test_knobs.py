@@ -220,6 +220,16 @@ def test_a_rate_is_taken_from_the_first_step_and_not_from_the_explosion_after_it
     assert rate.settings["learning_rate"] == pytest.approx(0.01 * 3e-2 / 0.1)
 
 
+@pytest.mark.parametrize(("rows", "rate"), [(2, 0.0013), (8, 0.005), (32, 0.012)])
+def test_batches_of_a_few_rows_bear_no_more_than_their_share_of_the_usual_rate(rows, rate):
+    log = deep()
+    optimizer = {"class_name": "SGD", "config": {"learning_rate": 0.1, "momentum": 0.9}}
+    log = replace(log, info={**log.info, "optimizer": optimizer, "fit": {"batch_size": rows}})
+    first = named("learning-rate-too-high", log, suggested=0.012, learning_rate=0.1)[0]
+    assert first.settings["learning_rate"] == rate
+    assert (f"batches of {rows} rows" in first.why) is (rows < 16)
+
+
 def test_a_rate_that_is_too_low_is_brought_to_the_middle_of_what_is_sound():
     (offered,) = [each for each in answers(creeping(), "learning-rate-too-low") if each.knob == "learning_rate"]
     assert offered.effect.after == pytest.approx(TARGET_RATIO, rel=0.05)
@@ -240,3 +250,13 @@ def test_the_rate_that_suits_the_steepest_direction_is_stable(nesterov, bound):
         for _ in range(300):
             optimizer.apply([10.0 * weight.value], [weight])
         assert (abs(float(weight.value)) < 1.0) == stays
+
+
+@pytest.mark.parametrize(
+    ("layers", "activation", "code"), [(10, "linear", '"orthogonal"'), (5, "linear", '"glorot_uniform"')]
+)
+def test_square_matrices_of_a_deep_linear_chain_become_orthogonal(layers, activation, code):
+    log = deep(layers=layers, activation=activation)
+    log = replace(log, columns=log.columns | {"weight_norm": np.full_like(log["weight_norm"], 12.0)})
+    changed = named("poor-initialization", log)[0].settings["initializers"]
+    assert {changed[name]["kernel_initializer"] for name in ("dense_0", "dense_3")} == {code}

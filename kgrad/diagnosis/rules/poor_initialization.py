@@ -8,7 +8,7 @@ import numpy as np
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding, power
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
-from kgrad.diagnosis.skill import harm
+from kgrad.diagnosis.skill import harm, is_held_back
 from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Layer, Structure, Variable
 
@@ -59,7 +59,8 @@ def poor_initialization(log: RunLog) -> Finding | None:
     a normalization. Where sigmoids take more from the signal than small weights do, the weights are a note. Kernels
     of one value keep all units of a layer alike for ever. A SimpleRNN multiplies by its recurrent kernel once per step
     of the sequence: without a bounded activation its signals grow, and a small kernel forgets. Large kernels
-    hold the gates of an LSTM or a GRU open or shut. The severity follows the harm.
+    hold the gates of an LSTM or a GRU open or shut. The severity follows the harm; it is low where half was learned or
+    more, but not most, and the loss falls still.
 
     Blind spot: within the range the fit of gain and activation is not judged (a deep sigmoid network fades with any
     of the usual initializers: that is `vanishing-gradient`); small weights of gated layers and attention are not looked
@@ -255,9 +256,12 @@ def _finding(
     details: dict[str, float],
     slight: bool = False,
 ) -> Finding:
+    severity = "info" if slight else harm(log) if "loss" in log else "medium"
+    if severity == "info" and not slight and is_held_back(log):
+        severity = "low"
     return Finding(
         rule="poor-initialization",
-        severity="info" if slight else harm(log) if "loss" in log else "medium",
+        severity=severity,
         summary=summary,
         layers=layers,
         first_step=int(log.steps[0]),

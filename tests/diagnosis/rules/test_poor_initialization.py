@@ -57,6 +57,16 @@ def test_large_weights_grow_through_relu_and_saturate_tanh():
     assert tanh.details["factor"] == pytest.approx(2.0 / np.sqrt(2 / 64))
 
 
+@pytest.mark.parametrize(
+    ("end", "stands", "severity"), [(1.0, False, "low"), (1.0, True, "info"), (0.1, False, "info")]
+)
+def test_what_learned_half_and_falls_still_is_no_mere_note(end, stands, severity):
+    """A loss that goes from 2.3 down to this, over the whole run or over its first fifth."""
+    steps = np.arange(400)
+    loss = 2.3 + (end - 2.3) * np.minimum(steps / (80 if stands else 400), 1)
+    assert outcome(RULE, net(0.5, loss=loss)).finding.severity == severity
+
+
 @pytest.mark.parametrize("std", [0.01, 0.5, 5.0])
 def test_normalization_between_the_layers_starts_anew(std):
     assert outcome(RULE, net(std, between=("BatchNormalization",))).status == "clear"
