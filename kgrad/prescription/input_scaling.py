@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.diagnosis.usual_speed import small_batch_factor
 from kgrad.log.batch import TensorFacts
 from kgrad.log.objective import objectives
 from kgrad.log.present_optimizer import present_optimizer
@@ -12,7 +13,6 @@ from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import number, optimizer_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.small_batch import small_batch_factor
 
 # Keras' default for SGD, which suits inputs of unit scale.
 _USUAL_RATE = 0.01

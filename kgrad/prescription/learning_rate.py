@@ -4,6 +4,7 @@ import numpy as np
 
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.diagnosis.usual_speed import small_batch_factor
 from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import FloatArray, RunLog
 from kgrad.prescription.code import number
@@ -11,7 +12,6 @@ from kgrad.prescription.effect import Effect
 from kgrad.prescription.optimizer import ADAM_RATE, ADAM_START, LARGEST_RATE, PLAIN_OPTIMIZERS
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.recompiled import recompiled
-from kgrad.prescription.small_batch import small_batch_factor
 from kgrad.prescription.usual_rate import calmer_rate
 
 # The middle, on a log scale, of the range 1e-4 ... 1e-1 that TheDeepChecker (Ben Braiek & Khomh 2023) takes for
@@ -181,14 +181,14 @@ def prescribe_suggested_rate(log: RunLog, finding: Finding) -> Prescription | No
         wanted = max(abs(float(wanted)), _rate_of_the_start(log, abs(float(present))))
     aimed = abs(float(wanted))
     of_few_rows = calmer_rate(log) if small_batch_factor(log) < 1 and aimed < abs(float(present)) else None
-    noisy = of_few_rows is not None and of_few_rows < aimed
+    noisy = of_few_rows is not None and of_few_rows <= 1.01 * aimed  # both are rounded
     bound, steepness = _within_curvature(log, finding, min(aimed, of_few_rows or aimed))
     if float(present) < abs(float(wanted)) and bound <= float(present):
         return None  # the curvature allows no higher rate
     rate = float(number(bound))
     verb = "lower" if rate < abs(float(present)) else "higher"
     asks = "update ratio and curvature ask" if steepness else "the update ratio asks"
-    asks = f"batches of {log.batch_rows} rows ask" if noisy else asks
+    asks = f"batches of {'one row' if log.batch_rows == 1 else f'{log.batch_rows} rows'} ask" if noisy else asks
     return recompiled(
         log,
         finding,

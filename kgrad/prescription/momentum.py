@@ -5,6 +5,7 @@ from typing import Any
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.diagnosis.skill import constant_answer
+from kgrad.diagnosis.usual_speed import USUAL_MOMENTUM, USUAL_RATE
 from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.effect import Effect
@@ -13,12 +14,8 @@ from kgrad.prescription.input_scaling import are_off_scale
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.recompiled import recompiled
 
-USUAL = 0.9
 # Above this a push lasts more than twice as many steps as with the usual momentum, and the rate counts as much more.
 LASTING = 0.95
-# The largest rate with which the usual momentum is usual; 0.01 typically works for standard multi-layer networks
-# (Bengio 2012, section 3.1.1).
-USUAL_RATE = 0.01
 # Sum of the learning rates over the steps, momentum counted in: how far plain descent gets on a loss of unit scale. Of
 # 64 healthy trainings by SGD half had made 95 % of their way to the lowest loss after 13 of it, three in four after 27
 # (`benchmarks/healthy_trainings.py` on both corpora).
@@ -27,7 +24,7 @@ _USUAL_DESCENT, _ENOUGH_DESCENT = 13.0, 27.0
 _WORTHWHILE = 2.0
 # A constant answer's loss above this is no loss of unit scale; that of 20,000 classes is still under it.
 _UNIT_LOSS = 10.0
-_PUSHES = 1 / (1 - USUAL)
+_PUSHES = 1 / (1 - USUAL_MOMENTUM)
 _SOURCE = "Sutskever et al. 2013: 1 / (1 - momentum)"
 
 
@@ -60,7 +57,7 @@ def prescribe_enough_descent(log: RunLog, finding: Finding) -> Prescription | No
         return None
     if finding.rule != "unscaled-inputs" and are_off_scale(log):
         return None
-    per_rate = planned / (1 - max(momentum, USUAL))
+    per_rate = planned / (1 - max(momentum, USUAL_MOMENTUM))
     then = USUAL_RATE if rate * per_rate < _USUAL_DESCENT else min(rate, USUAL_RATE)
     flow, pushed = optimizer.speed * planned, then * per_rate
     if flow >= _ENOUGH_DESCENT or pushed < _WORTHWHILE * flow:
@@ -85,16 +82,17 @@ def prescribe_usual_momentum(log: RunLog, finding: Finding) -> Prescription | No
     if momentum <= LASTING:
         return None
     pushes = 1 / (1 - momentum) if momentum < 1 else math.inf
-    why = f"With a momentum of {momentum:.3g} a push goes on for {pushes:.3g} steps, with the usual {USUAL} for ten."
+    usual = f"with the usual {USUAL_MOMENTUM} for ten"
+    why = f"With a momentum of {momentum:.3g} a push goes on for {pushes:.3g} steps, {usual}."
     return recompiled(
         log,
         finding,
-        {"momentum": USUAL},
+        {"momentum": USUAL_MOMENTUM},
         knob="optimizer",
         before=f"momentum {momentum:.3g}",
-        after=f"momentum {USUAL}",
+        after=f"momentum {USUAL_MOMENTUM}",
         why=why,
-        evidence=(Evidence("momentum", momentum, "1", USUAL),),
+        evidence=(Evidence("momentum", momentum, "1", USUAL_MOMENTUM),),
         effect=Effect("factor on a steady direction", pushes, _PUSHES, "1", _SOURCE) if momentum < 1 else None,
     )
 
@@ -109,7 +107,7 @@ def _with_momentum(
     log: RunLog, finding: Finding, why: str, seen: Evidence, effect: Effect, rate: float | None = None
 ) -> Prescription:
     present = present_optimizer(log).momentum
-    momentum = max(present, USUAL)
+    momentum = max(present, USUAL_MOMENTUM)
     changes: dict[str, Any] = {"momentum": momentum, "nesterov": True}
     if rate is not None:
         changes["learning_rate"] = rate

@@ -4,17 +4,16 @@ import math
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.diagnosis.reach import RECTIFIERS
+from kgrad.diagnosis.usual_speed import USUAL_MOMENTUM, usual_speed
 from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import number
 from kgrad.prescription.effect import Effect
-from kgrad.prescription.momentum import LASTING, USUAL, USUAL_RATE
+from kgrad.prescription.momentum import LASTING
 from kgrad.prescription.optimizer import LARGEST_RATE, adam_instead, adam_rate
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.recompiled import recompiled
-from kgrad.prescription.small_batch import small_batch_factor
 
-_USUAL_SPEED = USUAL_RATE / (1 - USUAL)
 _GROWS = ("exploding-gradient", "nonfinite-gradient")
 # Their first step changes every weight by the rate or more (Duchi et al. 2011; Kingma & Ba 2015, section 2.1).
 _ADAPTIVE = ("Adagrad", "RMSprop", "Adam", "AdamW", "Nadam", "Adamax")
@@ -24,15 +23,10 @@ _KILLS = 10.0
 
 def calmer_rate(log: RunLog) -> float | None:
     """The usual rate of plain descent where the present one is higher, momentum counted in; `None` for no change."""
-    optimizer, usual = present_optimizer(log), _usual_speed(log)
+    optimizer, usual = present_optimizer(log), usual_speed(log)
     if optimizer.speed is None or not 1.01 * usual < optimizer.speed < math.inf:
         return None
     return float(number(usual * (1 - optimizer.momentum)))
-
-
-def _usual_speed(log: RunLog) -> float:
-    """The usual rate over `1 - momentum`, for the rows of these batches."""
-    return _USUAL_SPEED * small_batch_factor(log)
 
 
 def prescribe_calmer_rate(log: RunLog, finding: Finding) -> Prescription | None:
@@ -43,7 +37,7 @@ def prescribe_calmer_rate(log: RunLog, finding: Finding) -> Prescription | None:
     With the usual momentum the usual rate goes as far per step as ten times that without, and stays stable on a loss
     nineteen times as steep: up to `2 (1 + momentum) / rate` (Goh 2017; Nesterov's is not, and is left out here).
     """
-    optimizer, usual = present_optimizer(log), _usual_speed(log)
+    optimizer, usual = present_optimizer(log), usual_speed(log)
     speed = optimizer.speed
     large_inputs = (finding.rule, finding.details.get("kind")) == ("unscaled-inputs", "large-inputs")
     if large_inputs and not _has_rectifiers(log):
@@ -54,7 +48,7 @@ def prescribe_calmer_rate(log: RunLog, finding: Finding) -> Prescription | None:
     too_fast = 1.01 if finding.rule in _GROWS else _KILLS if kills else None
     if too_fast is None or speed is None or speed < 0.999 * too_fast * usual:  # both are rounded quotients
         return None
-    momentum = USUAL if optimizer.momentum > LASTING else max(optimizer.momentum, USUAL)
+    momentum = USUAL_MOMENTUM if optimizer.momentum > LASTING else max(optimizer.momentum, USUAL_MOMENTUM)
     rate = float(number(usual * (1 - momentum)))
     changes = {"learning_rate": rate, "momentum": momentum, "nesterov": False}
     harms = "explode" if finding.rule in _GROWS else "kill units"

@@ -4,40 +4,15 @@ import math
 
 import numpy as np
 
-from kgrad.diagnosis import signals
-from kgrad.diagnosis.finding import Evidence, Finding, power
-from kgrad.diagnosis.loss_curve import loss_curve
+from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.diagnosis.loss_curve import late_fall, loss_curve
+from kgrad.diagnosis.overshoot import LEARNED, OVERSHOOT, RATIO, REPLACED, START, overshoot
 from kgrad.diagnosis.rule import Limit, rule
 from kgrad.diagnosis.skill import constant_answer, harm
-from kgrad.log.run_log import FloatArray, RunLog
+from kgrad.diagnosis.usual_speed import small_batch_factor, usual_speed
+from kgrad.log.present_optimizer import present_optimizer
+from kgrad.log.run_log import RunLog
 
-RATIO = Limit(
-    "update ratio of the first steps",
-    0.3,
-    "1",
-    "TheDeepChecker (Ben Braiek & Khomh 2023) calls more than 0.1 too fast; a step of a third of the weights' size "
-    "replaces what they were rather than corrects it.",
-)
-OVERSHOOT = Limit(
-    "loss after the first steps over the loss to be expected of a constant answer",
-    3.0,
-    "1",
-    "a model that answers three times worse than one that ignores its inputs was thrown there by its own updates "
-    "(own choice; the controls of the corpus stay under 1.6 once they have begun under it).",
-)
-REPLACED = Limit(
-    "update ratio of the median kernel in the first steps",
-    1.0,
-    "1",
-    "a step as large as the weights puts other weights in their place; ten times what TheDeepChecker calls too fast. "
-    "Runs that learn stay under 0.2, in both corpora.",
-)
-START = Limit(
-    "loss of the first step over that of a constant answer, at most",
-    10.0,
-    "1",
-    "as in unscaled-inputs: what begins further off was not thrown there by its steps.",
-)
 TURNS = Limit(
     "share of epochs at which the loss turns",
     0.5,
@@ -63,19 +38,26 @@ RISEN = Limit(
     "rise of the loss over its start", 0.2, "share", "as the fall that plateau calls one, upward, beyond six errors."
 )
 _HALF = 0.5
+# As in the rule `slow-convergence`: a loss that falls by this share over the last half goes on.
+_FALLS = 0.02
 # Means of nothing but noise differ by about one standard error from one to the next, the median one.
 _NOISES = 2.0
 # As in `skill`: the best of many windows lies some errors low by chance.
 _ERRORS = 6.0
-# Rows whose losses tell a throw from one row that is far off.
-_ROWS = 16
 EPOCHS = Limit("epochs", 6, "epochs", "fewer show no pattern of turns.")
-LEARNED = Limit("learned", 0.5, "share", "a run that learned half of what there was to learn is not harmed by swings.")
+FAST = Limit(
+    "learning rate over the usual one for so few rows",
+    10.0,
+    "1",
+    "the noise of descent goes with the rate over the rows (Smith & Le 2018, section 4); usual is a rate of 0.01 with "
+    "a momentum of 0.9 for 16 rows and more. The two healthy programs of the corpora that are faster than 6 times that "
+    "have squared errors of sigmoids, and learn more than half.",
+)
 
 
 @rule(
     columns=("loss", "learning_rate", "update_norm", "weight_norm"),
-    limits=(RATIO, OVERSHOOT, REPLACED, START, TURNS, SWING, GAINED, KEPT, RISEN, EPOCHS, LEARNED),
+    limits=(RATIO, OVERSHOOT, REPLACED, START, TURNS, SWING, GAINED, KEPT, RISEN, EPOCHS, FAST, LEARNED),
     symptom_of=("output-loss-mismatch", "unscaled-inputs", "poor-initialization", "over-regularised"),
 )
 def learning_rate_too_high(log: RunLog) -> Finding | None:
@@ -85,66 +67,15 @@ def learning_rate_too_high(log: RunLog) -> Finding | None:
     above what a constant answer gets (`overshoot`); a loss that cannot rise far (a bounded output) shows it by steps
     as large as the weights after which nothing is learned. And the means of the epochs: how often they turn and how
     far they swing (`oscillation`); a swing in a run that learns is a note. And whether the run loses most of what it
-    had learned (`unlearned`), or ends above where it began and has learned nothing in between (`rising`).
+    had learned (`unlearned`), or ends above where it began and has learned nothing in between (`rising`). And
+    whether descent by batches of a few rows is many times as fast as those bear, and stands where less than half is
+    learned (`few-rows`).
 
     Blind spot: gradients that grow through depth make large steps at any learning rate; where `exploding-gradient`
     shows growth over depth, it comes first.
     """
-    return next(
-        (said for look in (_overshoot, _oscillation, _unlearned, _rising) if (said := look(log)) is not None), None
-    )
-
-
-def _overshoot(log: RunLog) -> Finding | None:
-    columns, loss = signals.kernels(log), log["loss"]
-    early = max(3, len(log) // 10)
-    expected = constant_answer(log) or abs(float(loss[0]))
-    if not columns or not expected or not loss[0] <= START.value * expected:
-        return None
-    ratio = signals.update_ratio(log, columns)[:early]
-    width = min(math.ceil(_ROWS / (log.batch_rows or _ROWS)), max(len(loss) - 1, 1))
-    later = _level(np.where(np.isfinite(loss[1:]), loss[1:], np.inf), width)
-    if not len(later) or not np.isfinite(ratio).any():
-        return None
-    first = int(np.argmax(later > OVERSHOOT.value * expected)) + width  # the step at which it had been seen
-    thrown = float(np.max(later)) / expected
-    largest = float(np.nanmax(ratio))
-    near = loss[0] <= OVERSHOOT.value * expected
-    is_thrown = near and thrown > OVERSHOOT.value and first <= early and largest >= RATIO.value
-    if not is_thrown and not (_replaced(ratio) >= REPLACED.value and harm(log) == "high"):
-        return None
-    rate = float(log["learning_rate"][0])
-    level = loss_curve(log).level
-    reached = 1.0 - float(np.nanmin(np.where(np.isfinite(level), level, np.nan), initial=np.inf)) / expected
-    after = f"threw the loss to {power(thrown)} times that of a constant answer" if is_thrown else "nothing was learned"
-    return Finding(
-        rule="learning-rate-too-high",
-        severity="high" if not reached >= LEARNED.value else "medium",
-        summary=(
-            f"The first steps changed a layer by {power(largest)} times its size and {after}: "
-            f"the learning rate of {rate:.3g} is too high."
-        ),
-        first_step=int(log.steps[0]),
-        last_step=int(log.steps[min(first, len(log) - 1)]),
-        evidence=(
-            Evidence(RATIO.name, largest, "1", RATIO.value),
-            Evidence(REPLACED.name, _replaced(ratio), "1", REPLACED.value),
-            Evidence(OVERSHOOT.name, thrown, "1", OVERSHOOT.value),
-            Evidence("learned", reached, "share", LEARNED.value),
-        ),
-        confidence=0.9,
-        details={"kind": "overshoot", "learning_rate": rate, "suggested": abs(rate) * 1e-2 / largest},
-    )
-
-
-def _level(losses: FloatArray, width: int) -> FloatArray:
-    """The median of so many losses, each with those behind it: one of few rows may be far off by itself."""
-    return np.median(np.lib.stride_tricks.sliding_window_view(losses, width), axis=1) if len(losses) else losses
-
-
-def _replaced(ratio: FloatArray) -> float:
-    """The median kernel's largest update ratio within the first three of some steps, 0 where none is known."""
-    return float(np.median(np.nan_to_num(ratio[:3]).max(axis=0)))
+    looks = (overshoot, _oscillation, _unlearned, _rising, _few_rows)
+    return next((said for look in looks if (said := look(log)) is not None), None)
 
 
 def _oscillation(log: RunLog) -> Finding | None:
@@ -254,4 +185,30 @@ def _rising(log: RunLog) -> Finding | None:
         evidence=(Evidence(RISEN.name, (end - curve.start) / (abs(curve.start) or 1.0), "share", RISEN.value),),
         confidence=0.6,
         details={"kind": "rising", "learning_rate": rate, "suggested": abs(rate) / 10},
+    )
+
+
+def _few_rows(log: RunLog) -> Finding | None:
+    speed, (fallen, noise), severity = present_optimizer(log).speed, late_fall(log), harm(log)
+    if speed is None or small_batch_factor(log) >= 1 or severity == "info" or fallen > max(noise, _FALLS):
+        return None
+    rate, faster = float(np.nanmedian(log["learning_rate"])), speed / usual_speed(log)
+    if faster < FAST.value:
+        return None
+    rows = "one row" if log.batch_rows == 1 else f"{log.batch_rows} rows"
+    return Finding(
+        rule="learning-rate-too-high",
+        severity=severity,
+        summary=(
+            f"In batches of {rows} the learning rate of {rate:.3g} is {faster:.3g} times what so few bear: the steps "
+            "follow the noise of single rows, and the loss does not settle."
+        ),
+        first_step=int(log.steps[len(log) // 2]),
+        last_step=int(log.steps[-1]),
+        evidence=(
+            Evidence(FAST.name, faster, "1", FAST.value),
+            Evidence("fall of the loss over the last half", fallen, "share", _FALLS),
+        ),
+        confidence=0.6,
+        details={"kind": "few-rows", "learning_rate": rate, "suggested": rate / faster},
     )

@@ -7,6 +7,7 @@ from kgrad.diagnosis import diagnose
 from kgrad.log.batch import BatchFacts
 
 from .cases import deep, outcome, scaled
+from .test_underfitting import run as learned
 
 RULE = "learning-rate-too-high"
 
@@ -150,3 +151,28 @@ def test_what_noise_takes_back_was_never_learned(spread, found):
     assert (said.status, said.finding and said.finding.details["kind"]) == (
         ("found", "unlearned") if found else ("clear", None)
     )
+
+
+def by_few_rows(rows=1, end=0.3, stands=0.5, momentum=0.9, name="SGD"):
+    """A run that learned this share, stood for the rest of it, and went by batches of so many rows."""
+    log = learned(end, stands=stands)
+    optimizer = {"class_name": name, "config": {"learning_rate": 0.01, "momentum": momentum}}
+    fit = {"batch_size": rows}
+    return replace(log, info={**log.info, "optimizer": optimizer, "fit": fit})
+
+
+def test_descent_by_single_rows_at_the_usual_rate_follows_their_noise():
+    finding = outcome(RULE, by_few_rows()).finding
+    assert (finding.details["kind"], finding.severity) == ("few-rows", "medium")
+    assert finding.evidence[0].value == pytest.approx(16)
+    assert finding.details["suggested"] == pytest.approx(0.01 / 16)
+    assert "In batches of one row" in finding.summary
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"rows": 2}, {"rows": 32}, {"end": 0.6}, {"stands": 1}, {"momentum": 0.0}, {"name": "Adam"}],
+    ids=["8 times as fast", "usual batches", "learned", "falls still", "without momentum", "Adam"],
+)
+def test_batches_that_bear_the_rate_and_runs_that_learn_are_left_alone(changes):
+    assert outcome(RULE, by_few_rows(**changes)).status == "clear"

@@ -1,8 +1,11 @@
-"""How much smaller steps batches of a few rows bear than usual ones."""
+"""How fast plain descent goes as a rule, and how much slower batches of a few rows must be."""
 
 from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 
+# The largest rate with which the usual momentum is usual; 0.01 typically works for standard multi-layer networks
+# (Bengio 2012, section 3.1.1).
+USUAL_RATE, USUAL_MOMENTUM = 0.01, 0.9
 # Batches of fewer rows are small ones (own choice; the usual ones have 32).
 _FEW_ROWS = 16
 
@@ -15,3 +18,8 @@ def small_batch_factor(log: RunLog) -> float:
     """
     accumulated = int(present_optimizer(log).config.get("gradient_accumulation_steps") or 1)
     return min(1.0, (log.batch_rows or _FEW_ROWS) * accumulated / _FEW_ROWS)
+
+
+def usual_speed(log: RunLog) -> float:
+    """The usual rate over `1 - momentum`, for the rows of these batches."""
+    return USUAL_RATE / (1 - USUAL_MOMENTUM) * small_batch_factor(log)
