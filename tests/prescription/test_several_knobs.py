@@ -142,6 +142,17 @@ def test_a_note_is_no_second_cause():
     assert "several" not in {each.knob for each in prescribe(*two_causes("low"))}
 
 
+@pytest.mark.parametrize(("severity", "epochs", "knobs"), [("low", 2, {"activation", "epochs"}), ("low", 20, set())])
+def test_what_slowed_a_run_of_few_updates_is_answered_with_more_of_them(severity, epochs, knobs):
+    log, diagnosis = two_causes()
+    slowed = kgrad.diagnosis.Outcome(
+        "vanishing-gradient", "found", finding=Finding("vanishing-gradient", severity, ".")
+    )
+    log = replace(log, info={**log.info, "fit": {"epochs": epochs, "steps_per_epoch": 50}})
+    first = prescribe(log, replace(diagnosis, outcomes=(slowed,)))[0]
+    assert {part["knob"] for part in first.settings.get("parts", ())} == knobs
+
+
 def test_where_the_loss_is_wrong_a_vanishing_that_the_activations_make_is_answered_too():
     log, diagnosis = two_causes()
     quiet = tuple(
