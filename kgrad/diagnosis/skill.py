@@ -127,10 +127,13 @@ def harm(log: RunLog) -> str:
 
 
 def is_held_back(log: RunLog) -> bool:
-    """Whether a run learned half or more, but not most of it, and falls still when it ends: a flaw may cost it time."""
+    """Whether a run learned half or more, but not most of it, and falls still at its planned end: it was slowed.
+
+    Before that end every run that learns passes such a state.
+    """
     reached, (fallen, noise) = skill(log), late_fall(log)
-    share = loss_curve(log).progress if reached is None else reached
-    return 0.5 <= share < _MOST and fallen > max(noise, _FALLS)
+    is_over = int(log.steps[-1]) + 1 >= planned_steps(log)
+    return is_over and reached is not None and 0.5 <= reached < _MOST and fallen > max(noise, _FALLS)
 
 
 def _beats_constant(log: RunLog) -> bool:

@@ -12,26 +12,28 @@ from kgrad.prescription.input_scaling import prescribe_target_scaling
 from kgrad.prescription.momentum import prescribe_enough_descent
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.usual_rate import prescribe_calmer_rate
-from kgrad.prescription.width import prescribe_wider, widened
+from kgrad.prescription.width import prescribe_wider
 from kgrad.prescription.zero_centred import prescribe_zero_centred
 
 
 def beside(log: RunLog, diagnosis: Diagnosis, offered: list[Prescription]) -> tuple[Prescription, ...]:
-    """What the cured training needs to get far enough: units and what they answer, updates, momentum, a rate.
-
-    All for the first cause.
-    """
+    """What the cured training needs to get far enough: units, updates, momentum, a rate; for the first cause."""
     first = _answered(diagnosis, offered)
     if first is None:
         return ()
     mismatch = next((each for each in diagnosis.findings if each.rule == "output-loss-mismatch"), first)
-    wider = prescribe_wider(log, first)
-    printed = log if wider is None else widened(log, wider)
-    centred = prescribe_zero_centred(printed, first, "optimizer = " in offered[0].code)
-    needs = [wider, centred, prescribe_enough_updates(log, first), prescribe_calmer_rate(log, first)]
+    needs = [prescribe_wider(log, first), prescribe_enough_updates(log, first), prescribe_calmer_rate(log, first)]
     if not _slows(log, first, offered):
         needs += [prescribe_enough_descent(log, first), prescribe_enough_path(log, first)]
     return tuple(each for each in (prescribe_target_scaling(log, mismatch), *needs) if each is not None)
+
+
+def centred_units(
+    log: RunLog, diagnosis: Diagnosis, offered: Sequence[Prescription], cure: Sequence[Prescription]
+) -> Prescription | None:
+    """What the hidden units of the cured training answer, beside all the rest of the cure."""
+    first = _answered(diagnosis, offered)
+    return None if first is None else prescribe_zero_centred(log, first, cure)
 
 
 def at_their_pace(

@@ -44,6 +44,11 @@ def prescribe_initializer(log: RunLog, finding: Finding) -> Prescription | None:
     return _of_misfits(log, finding, _misfits(log))
 
 
+def misfit_layers(log: RunLog) -> set[str]:
+    """The layers whose first weights are off, the output layer too."""
+    return {misfit.variable.layer for misfit in _misfits(log)}
+
+
 def prescribe_smaller_initializer(log: RunLog, finding: Finding) -> Prescription | None:
     """The same where signals or gradients grow: for kernels that were too large, since larger ones shrink nothing."""
     return _of_misfits(log, finding, [each for each in _misfits(log) if each.ratio > 1])
@@ -201,7 +206,7 @@ def _why(misfits: list[_Misfit], worst: float, layers: int) -> str:
 def _misfits(log: RunLog) -> list[_Misfit]:
     """Kernels off by more than the tolerance, or of one value; the output layer's only where it is too large.
 
-    Square matrices in a deep chain of linear or tanh layers become orthogonal: random ones of the same spread keep the
+    Square matrices of many linear or tanh layers become orthogonal: random ones of the same spread keep the
     mean size of signals, and not that of each direction (see `prescribe_orthogonal`).
     """
     if "weight_norm" not in log or not len(log) or log.steps[0] > 0:
@@ -209,7 +214,9 @@ def _misfits(log: RunLog) -> list[_Misfit]:
     recurrent = {variable.layer for variable in log.structure.variables if variable.role == "recurrent_kernel"}
     kernels = [(i, v) for i, v in enumerate(log.structure.variables) if v.is_kernel]
     square = _square_layers(log)
-    isometric = len(square) >= _DEEP and all(gain(log.structure.effective_activation(name)) == 1.0 for name in square)
+    isometric = len(square) >= _DEEP and all(
+        log.structure.effective_activation(name) in (None, "linear", "tanh") for name in square
+    )
     found = []
     for place, variable in kernels:
         spread = float(log["weight_norm"][0, place]) / math.sqrt(variable.size)

@@ -188,7 +188,8 @@ def prescribe_suggested_rate(log: RunLog, finding: Finding) -> Prescription | No
     rate = float(number(bound))
     verb = "lower" if rate < abs(float(present)) else "higher"
     asks = "update ratio and curvature ask" if steepness else "the update ratio asks"
-    asks = f"batches of {'one row' if log.batch_rows == 1 else f'{log.batch_rows} rows'} ask" if noisy else asks
+    if noisy and not steepness:
+        asks = f"batches of {'one row' if log.batch_rows == 1 else f'{log.batch_rows} rows'} ask"
     return recompiled(
         log,
         finding,

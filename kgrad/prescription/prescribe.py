@@ -1,6 +1,6 @@
 """Asks every knob that can answer a finding what it has to offer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Finding
@@ -17,7 +17,7 @@ from kgrad.prescription.activation import (
 )
 from kgrad.prescription.architecture import prescribe_fewer_layers, prescribe_gated_cell, prescribe_residual
 from kgrad.prescription.batch_size import prescribe_accumulation, prescribe_smaller_batch
-from kgrad.prescription.beside import at_their_pace, beside
+from kgrad.prescription.beside import at_their_pace, beside, centred_units
 from kgrad.prescription.bias import prescribe_centred_weights, prescribe_zero_bias
 from kgrad.prescription.clipping import prescribe_clipping, prescribe_global_clipping, prescribe_looser_clipping
 from kgrad.prescription.conflicts import with_conflicts
@@ -189,13 +189,21 @@ def prescribe(log: RunLog, diagnosis: Diagnosis) -> tuple[Prescription, ...]:
     """
     offered = _answers(log, diagnosis)
     further = beside(log, diagnosis, offered)
-    joined = together(at_their_pace(log, diagnosis, offered, further), diagnosis, further)
+    joined = _joined(log, diagnosis, offered, further)
     wider = next((each for each in further if is_wider(each)), None)
     if joined is not None and wider is not None and wider.to_dict() in joined.settings["parts"]:
         # The code of its other parts has as many units.
-        offered_wide = _answers(widened(log, wider), diagnosis)
-        joined = together(at_their_pace(log, diagnosis, offered_wide, further), diagnosis, further)
+        in_width = widened(log, wider)
+        joined = _joined(in_width, diagnosis, _answers(in_width, diagnosis), further)
     return with_conflicts([joined, *offered] if joined is not None else offered)
+
+
+def _joined(
+    log: RunLog, diagnosis: Diagnosis, offered: list[Prescription], further: Sequence[Prescription]
+) -> Prescription | None:
+    """Several changes as one, with what goes beside them; `None` where one is enough."""
+    at_pace = at_their_pace(log, diagnosis, offered, list(further))
+    return together(at_pace, diagnosis, further, lambda cure: centred_units(log, diagnosis, offered, cure))
 
 
 def _answers(log: RunLog, diagnosis: Diagnosis) -> list[Prescription]:

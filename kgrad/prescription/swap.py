@@ -48,13 +48,16 @@ def swap(
         rate: the learning rate that the change needs; `None` for the present one.
     """
     weights = {"kernel_initializer": initializer(activation)}
-    changes = {"activation": f'"{activation}"', **weights}
     holders = {name: log.structure.activation_layer(name) for name in names}
-    lines = [
-        layers_code(
-            (log.structure.layer(name), changes if holder.name == name else weights) for name, holder in holders.items()
-        )
-    ]
+    with_kernel = {variable.layer for variable in log.structure.variables if variable.role == "kernel"}
+    set_in = {
+        name: {
+            **({"activation": f'"{activation}"'} if holder.name == name else {}),
+            **(weights if name in with_kernel else {}),
+        }
+        for name, holder in holders.items()
+    }
+    lines = [layers_code((log.structure.layer(name), change) for name, change in set_in.items() if change)]
     behind = list(dict.fromkeys(holder.name for name, holder in holders.items() if holder.name != name))
     lines += [f'keras.layers.Activation("{activation}")  # {comment_of(behind)}'] if behind else []
     if rate is not None:

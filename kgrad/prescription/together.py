@@ -1,6 +1,7 @@
 """Several changes as one prescription: the first answers to all causes, and how long to train."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Finding, at_least
@@ -18,7 +19,10 @@ _MANY = "{} causes hold at once, and each is enough to keep the run sick: they a
 
 
 def together(
-    offered: Sequence[Prescription], diagnosis: Diagnosis, further: Sequence[Prescription] = ()
+    offered: Sequence[Prescription],
+    diagnosis: Diagnosis,
+    further: Sequence[Prescription] = (),
+    last: Callable[[Sequence[Prescription]], Prescription | None] | None = None,
 ) -> Prescription | None:
     """The first answer to each cause of medium or high severity, as one change; `None` for fewer than two.
 
@@ -29,6 +33,7 @@ def together(
         offered: the prescriptions, the best first.
         diagnosis: whose causes they answer; what another finding causes is no cause.
         further: what the training needs besides to get far enough: part of the change if there is an answer.
+        last: asked at last what goes with all that.
     """
     causes = {
         each.rule
@@ -48,7 +53,7 @@ def together(
     why = [_MANY.format(len(parts))] if many else [part.why for part in parts]
     if parts and parts[0].finding == offered[0].finding:
         answered = {part.finding for part in parts}
-        for each in further:
+        for each in chain(further, _asked(last, parts)):
             if each.finding in answered and not any(_excludes(part, each) for part in parts):
                 parts.append(each)
                 why.append(each.why)
@@ -82,6 +87,15 @@ def hides_harm(finding: Finding, diagnosis: Diagnosis) -> bool:
         each.rule == "output-loss-mismatch" and at_least(each.severity, "medium") for each in diagnosis.findings
     )
     return wrong and finding.severity == "info" and bool(finding.details.get("root"))
+
+
+def _asked(
+    last: Callable[[Sequence[Prescription]], Prescription | None] | None, parts: Sequence[Prescription]
+) -> Iterator[Prescription]:
+    """What is asked for once the parts are known: nothing is asked before."""
+    made = last(parts) if last is not None else None
+    if made is not None:
+        yield made
 
 
 def _fits(one: Prescription, parts: Sequence[Prescription]) -> bool:

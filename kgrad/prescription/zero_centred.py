@@ -1,50 +1,82 @@
 """The activation knob beside another cure: hidden sigmoids answer around a half, and pass little back."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.diagnosis.skill import harm
+from kgrad.diagnosis.usual_speed import USUAL_SPEED
+from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
+from kgrad.log.structure import in_a_row
+from kgrad.prescription.code import number
 from kgrad.prescription.effect import Effect
+from kgrad.prescription.initializer import misfit_layers
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.rectifier import DEEP, depth
 from kgrad.prescription.swap import hidden_with, swap
-from kgrad.prescription.usual_rate import calmer_rate
 
 # The largest slopes, at 0.
 _SLOPES = {"sigmoid": 0.25, "hard_sigmoid": 1 / 6}
 _SOURCE = "the slope of tanh at 0 is 1 (LeCun et al. 1998, section 4.4)"
+_FULL = ("Dense", "Conv1D", "Conv2D", "Conv3D")
 
 
-def prescribe_zero_centred(log: RunLog, finding: Finding, new_optimizer: bool) -> Prescription | None:
+def prescribe_zero_centred(log: RunLog, finding: Finding, cure: Sequence[Prescription]) -> Prescription | None:
     """Tanh in place of hidden sigmoids, where the run learned nothing: whatever else is mended, it gets further.
-
-    Unless the cure brings an optimizer of its own (`new_optimizer`), a rate of descent that sigmoids bore is brought to
-    the usual one, as for rectifiers.
 
     A sigmoid is a tanh of half the input, halved and lifted: what it hands on has a mean of a half, which the next
     layer must first learn to take away, and it passes a quarter of the gradient back at most (LeCun et al. 1998,
-    "Efficient BackProp", section 4.4; Glorot & Bengio 2010, section 3.1). No rectifier: of a few units all may be dead,
-    and a few layers of tanh hold nothing back.
+    "Efficient BackProp", section 4.4; Glorot & Bengio 2010, section 3.1). No rectifier: of a few units all may be dead.
+    In chains of few layers only: elsewhere a sigmoid may be a gate or an output, and many of tanh pass little on.
+
+    A rate of descent that sigmoids bore is brought to the usual one, as for rectifiers. Where the cure makes an
+    optimizer itself, that has the word; beside descent that stays faster than usual there is no tanh.
+
+    Args:
+        log: the run.
+        finding: what it is prescribed for.
+        cure: what it is prescribed beside.
     """
-    hidden = hidden_with(log, tuple(_SLOPES))
-    if not hidden or harm(log) != "high":
+    hidden = _hidden_sigmoids(log)
+    if not hidden or "loss" not in log or harm(log) != "high":
         return None
+    made = next((each.settings for each in reversed(cure) if "optimizer = " in each.code), None)
+    present = present_optimizer(log)
+    rate = None
+    if made is None and present.speed is not None and present.speed > 1.01 * USUAL_SPEED:
+        if present.momentum >= 1:
+            return None
+        rate = float(number(USUAL_SPEED * (1 - present.momentum)))
+    elif made is not None and present.is_descent and made.get("optimizer", "SGD") == "SGD":
+        momentum = float(made.get("momentum", present.momentum) or 0.0)
+        kept = float(made.get("learning_rate") or present.constant_rate or 0.0)
+        if kept > 1.01 * USUAL_SPEED * (1 - momentum):
+            return None
     slope = max(_SLOPES[str(log.structure.effective_activation(name))] for name in hidden)
     why = (
         f"Hidden sigmoids answer around 0.5 and pass {slope:.2g} of the gradient back at most; tanh is centred at 0, "
         "and its slope there is 1."
     )
     effect = Effect("largest slope of a hidden unit", slope, 1.0, "1", _SOURCE)
-    rate = None if new_optimizer else calmer_rate(log)
     seen = (Evidence("largest slope of the present activation", slope),)
     return swap(log, finding, hidden, "tanh", why, seen, effect, rate)
 
 
 def prescribe_centred_start(log: RunLog, finding: Finding) -> Prescription | None:
-    """The same, with its weights, where those that are off are the weights of hidden sigmoids.
+    """The same, with its weights, where all those that are off are the weights of hidden sigmoids.
 
     Weights that make up for a slope of 1/4 are four times as large as those of tanh, and drive sigmoids to their ends.
     """
-    of_sigmoids = set(finding.layers) <= set(hidden_with(log, tuple(_SLOPES)))
-    made = prescribe_zero_centred(log, finding, new_optimizer=False) if of_sigmoids else None
+    of_sigmoids = {*finding.layers, *misfit_layers(log)} <= set(_hidden_sigmoids(log))
+    made = prescribe_zero_centred(log, finding, ()) if of_sigmoids else None
     return None if made is None else replace(made, why=f"The first weights of sigmoids are off. {made.why}")
+
+
+def _hidden_sigmoids(log: RunLog) -> list[str]:
+    """The dense and convolutional layers of a chain of few whose answers a sigmoid squashes, but the last."""
+    structure = log.structure
+    if structure.kind not in ("sequential", "functional") or not in_a_row(structure.layers) or depth(log) > DEEP:
+        return []
+    named = [name for name in hidden_with(log, tuple(_SLOPES)) if structure.layer(name).class_name in _FULL]
+    return [name for name in named if "/" not in name and "/" not in structure.activation_layer(name).name]

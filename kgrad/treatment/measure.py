@@ -13,6 +13,8 @@ from kgrad.treatment.batches import Batch
 
 # More distinct whole numbers than this are counts or amounts, not classes.
 _MOST_CLASSES = 1000
+# Of a mean of cross-entropies in float32 (own choice: eight spacings of numbers near 1).
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,18 @@ def is_better(new: Score, old: Score, same_loss: bool, rows: int) -> bool:
         if abs(gap) > 2 * math.sqrt(2 * middle * (1 - middle) / rows) or not same_loss:
             return gap > 0
     return new.loss is not None and old.loss is not None and new.loss < old.loss
+
+
+def are_alike(one: Score, other: Score) -> bool:
+    """Whether two models are right about as many rows, with losses that differ by the rounding of float32 alone.
+
+    A cross-entropy near 0 is known to about 1e-7, the spacing of numbers near 1, a few times over.
+
+    >>> are_alike(Score(1.2e-7, 1.0), Score(9e-7, 1.0)), are_alike(Score(1.2e-7, 1.0), Score(1e-4, 1.0))
+    (True, False)
+    """
+    known = one.loss is not None and other.loss is not None and one.accuracy is not None
+    return bool(known and one.accuracy == other.accuracy and abs(one.loss - other.loss) <= _ROUNDING)  # type: ignore[operator]
 
 
 def same_loss(one: keras.Model, other: keras.Model) -> bool:

@@ -9,8 +9,8 @@ import keras
 from kgrad import workflow
 from kgrad.prescription.prescription import Prescription
 from kgrad.treatment.apply import apply
-from kgrad.treatment.health import NEARLY_ALL, is_no_worse
-from kgrad.treatment.measure import Measure, Score, is_better, same_loss
+from kgrad.treatment.health import is_no_worse
+from kgrad.treatment.measure import Measure, Score, are_alike, is_better, same_loss
 from kgrad.treatment.treatment import Attempt
 from kgrad.treatment.watch import State, round_of, watched
 
@@ -70,14 +70,11 @@ class Rounds:
     def _is_best(self, patient: keras.Model, score: Score, severe: bool) -> bool:
         """Whether the model is better than the best one, or as good for the first.
 
-        One that is right about nearly all rows is better than one with a severe disease that is right about no more of
-        them, whatever their losses: what explodes now and then may happen to be right at this step.
+        Of two that are alike the one without a severe disease is better: what explodes may happen to be right so far.
         """
         state = self._state
-        if state.rounds and severe != state.severe:
-            sound, sick = (state.score, score) if severe else (score, state.score)
-            if sound.accuracy is not None and sound.accuracy >= max(NEARLY_ALL, sick.accuracy or 0.0):
-                return not severe
+        if state.rounds and severe != state.severe and are_alike(score, state.score):
+            return not severe
         same = same_loss(self._model, patient) and same_loss(self._model, state.best)
         rows = self._measure.rows
         first = not state.rounds and not is_better(state.score, score, same, rows)

@@ -5,9 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kgrad.diagnosis.finding import Finding
+from kgrad.log.batch import BatchFacts
+from kgrad.log.structure import Layer, Variable
+from kgrad.prescription import Prescription
+from kgrad.prescription.zero_centred import prescribe_zero_centred
+
 from ..diagnosis.rules.cases import deep
 from .test_beside_the_cure import by_descent, parts
-from .test_knobs import named, runs_as_pasted
+from .test_knobs import LABELS, VALUES, named, runs_as_pasted
 from .test_width import chain
 
 STUCK = np.full(200, 2.3)
@@ -42,6 +48,77 @@ def test_units_that_are_added_beside_them_are_in_one_line():
     assert len(lines) == 1
     assert "Dense(16" in lines[0]
     assert '"tanh"' in lines[0]
+
+
+def test_a_run_without_losses_is_prescribed_for():
+    log = stuck()
+    log = replace(log, columns={name: values for name, values in log.columns.items() if name != "loss"})
+    for rule in ("poor-initialization", "vanishing-gradient", "dead-units"):
+        assert not any("tanh" in each.code for each in named(rule, log, layers=["dense_0"]))
+
+
+def with_layers(log, *layers, **changes):
+    return replace(log, structure=replace(log.structure, layers=layers, **changes))
+
+
+@pytest.mark.parametrize("made", ["a gate", "a head", "subclassed", "deep", "in a nested model"])
+def test_a_sigmoid_that_may_be_more_than_a_squashed_answer_stays(made):
+    log = stuck(layers=3)
+    first, second, last = log.structure.layers
+    if made == "a gate":
+        factor = Layer("times", "Multiply", 2, None, None, (first.name, second.name))
+        log = with_layers(log, first, second, factor, replace(last, inbound=("times",)))
+    elif made == "a head":
+        log = with_layers(log, first, second, replace(last, inbound=(first.name,)))
+    elif made == "subclassed":
+        log = with_layers(log, first, second, last, kind="subclassed")
+    elif made == "deep":
+        log = stuck(layers=6)
+    else:
+        plain = replace(first, name="inside/dense", activation=None)
+        holder = Layer("act", "Activation", 1, "sigmoid", None, (plain.name,))
+        second = replace(second, inbound=("act",), activation="relu")
+        log = with_layers(log, plain, holder, second, last)
+    inside, _ = parts(log, "learning-rate-too-low")
+    assert "tanh" not in activations(inside)
+
+
+def test_a_normalization_between_gets_no_weights_of_a_kernel():
+    log = stuck(layers=2)
+    first, last = log.structure.layers
+    norm = Layer("norm", "BatchNormalization", 1, None, 8, (first.name,))
+    squash = Layer("act", "Activation", 2, "sigmoid", None, ("norm",))
+    layers = replace(first, activation=None), norm, squash, replace(last, inbound=("act",))
+    scale = Variable("norm/gamma", "norm", "gamma", (8,))
+    log = with_layers(log, *layers, variables=(*log.structure.variables, scale))
+    wide = {name: np.hstack([each, each[:, :1]]) for name, each in log.columns.items() if each.ndim == 2}
+    _, changed = parts(replace(log, columns=log.columns | wide), "learning-rate-too-low")
+    assert 'Activation("tanh")' in changed.code
+    assert "BatchNormalization(kernel" not in changed.code
+
+
+@pytest.mark.parametrize(
+    ("rule", "details"), [("exploding-gradient", {}), ("learning-rate-too-high", {"suggested": 1.0})]
+)
+def test_no_tanh_beside_descent_that_stays_faster_than_usual(rule, details):
+    inside, first = parts(stuck(rate=2.0), rule, learning_rate=2.0, **details)
+    assert all("learning_rate" in each for each in inside if each.get("activation") == "tanh")
+    assert "tanh" not in activations([first.settings])
+    cure = [Prescription("clipping", ("optimizer",), "", "", "", "optimizer = x", rule, settings={"clipnorm": 1.0})]
+    assert prescribe_zero_centred(stuck(rate=2.0), Finding(rule, "high", "It is."), cure) is None
+    assert prescribe_zero_centred(stuck(rate=0.01), Finding(rule, "high", "It is."), cure) is not None
+
+
+def test_momentum_that_is_needed_comes_with_tanh_and_not_in_its_place():
+    log = stuck(rate=0.01)
+    log = replace(log, info={**log.info, "fit": {"epochs": 1, "steps_per_epoch": 800, "batch_size": 1}})
+    facts = BatchFacts.of("given", {"": VALUES}, {"": LABELS}).to_dict()
+    log = replace(log, info={**log.info, "batch": facts, "loss": "sparse_categorical_crossentropy"})
+    last = replace(log.structure.layers[-1], activation="softmax", units=3)
+    log = with_layers(log, *log.structure.layers[:-1], last)
+    inside, _ = parts(log, "output-loss-mismatch", fix={"activation": "softmax"}, output="dense_1")
+    assert "tanh" in activations(inside)
+    assert any(each.get("momentum") == 0.9 for each in inside)
 
 
 def test_a_rate_that_sigmoids_bore_comes_down_to_the_usual_one():

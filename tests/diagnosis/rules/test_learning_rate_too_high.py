@@ -176,3 +176,12 @@ def test_descent_by_single_rows_at_the_usual_rate_follows_their_noise():
 )
 def test_batches_that_bear_the_rate_and_runs_that_learn_are_left_alone(changes):
     assert outcome(RULE, by_few_rows(**changes)).status == "clear"
+
+
+def test_a_batch_of_all_rows_has_no_noise_of_rows():
+    log = by_few_rows(rows=4)
+    few = BatchFacts.of("training arrays", {"": np.ones((4, 6))}, {"": np.arange(4)}).to_dict()
+    rate = {"class_name": "SGD", "config": {"learning_rate": 0.5, "momentum": 0.9}}
+    log = replace(log, info={**log.info, "optimizer": rate})
+    assert outcome(RULE, log).status == "found"
+    assert outcome(RULE, replace(log, info={**log.info, "data": few})).status == "clear"
