@@ -8,12 +8,12 @@ from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.enough_path import prescribe_enough_path
 from kgrad.prescription.epochs import prescribe_enough_updates, prescribe_more_epochs
+from kgrad.prescription.hidden_sigmoids import prescribe_rectified_sigmoids
 from kgrad.prescription.input_scaling import prescribe_target_scaling
 from kgrad.prescription.momentum import prescribe_enough_descent
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.usual_rate import prescribe_calmer_rate
 from kgrad.prescription.width import prescribe_wider
-from kgrad.prescription.zero_centred import prescribe_zero_centred
 
 
 def beside(log: RunLog, diagnosis: Diagnosis, offered: list[Prescription]) -> tuple[Prescription, ...]:
@@ -28,12 +28,12 @@ def beside(log: RunLog, diagnosis: Diagnosis, offered: list[Prescription]) -> tu
     return tuple(each for each in (prescribe_target_scaling(log, mismatch), *needs) if each is not None)
 
 
-def centred_units(
+def units_beside(
     log: RunLog, diagnosis: Diagnosis, offered: Sequence[Prescription], cure: Sequence[Prescription]
 ) -> Prescription | None:
     """What the hidden units of the cured training answer, beside all the rest of the cure."""
     first = _answered(diagnosis, offered)
-    return None if first is None else prescribe_zero_centred(log, first, cure)
+    return None if first is None else prescribe_rectified_sigmoids(log, first, cure)
 
 
 def at_their_pace(

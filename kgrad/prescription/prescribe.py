@@ -17,7 +17,7 @@ from kgrad.prescription.activation import (
 )
 from kgrad.prescription.architecture import prescribe_fewer_layers, prescribe_gated_cell, prescribe_residual
 from kgrad.prescription.batch_size import prescribe_accumulation, prescribe_smaller_batch
-from kgrad.prescription.beside import at_their_pace, beside, centred_units
+from kgrad.prescription.beside import at_their_pace, beside, units_beside
 from kgrad.prescription.bias import prescribe_centred_weights, prescribe_zero_bias
 from kgrad.prescription.clipping import prescribe_clipping, prescribe_global_clipping, prescribe_looser_clipping
 from kgrad.prescription.conflicts import with_conflicts
@@ -25,6 +25,7 @@ from kgrad.prescription.data_cleaning import prescribe_finite_rows
 from kgrad.prescription.epochs import prescribe_enough_updates, prescribe_more_epochs
 from kgrad.prescription.frozen import prescribe_unfrozen
 from kgrad.prescription.hidden_layer import prescribe_hidden_layer
+from kgrad.prescription.hidden_sigmoids import prescribe_rectified_start
 from kgrad.prescription.initializer import (
     prescribe_bounded_start,
     prescribe_forget_bias,
@@ -52,7 +53,6 @@ from kgrad.prescription.regularization import prescribe_regularization
 from kgrad.prescription.residual import prescribe_normalized_branches, prescribe_scaled_branches
 from kgrad.prescription.together import hides_harm, together
 from kgrad.prescription.width import is_wider, prescribe_wider, widened
-from kgrad.prescription.zero_centred import prescribe_centred_start
 
 Knob = Callable[[RunLog, Finding, Diagnosis], Prescription | None]
 
@@ -125,7 +125,7 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
         prescribe_deep_rectifier,
         prescribe_normalized_branches,
         prescribe_scaled_branches,
-        prescribe_centred_start,
+        prescribe_rectified_start,
         prescribe_initializer,
         prescribe_normalization,
     ),
@@ -203,7 +203,7 @@ def _joined(
 ) -> Prescription | None:
     """Several changes as one, with what goes beside them; `None` where one is enough."""
     at_pace = at_their_pace(log, diagnosis, offered, list(further))
-    return together(at_pace, diagnosis, further, lambda cure: centred_units(log, diagnosis, offered, cure))
+    return together(at_pace, diagnosis, further, lambda cure: units_beside(log, diagnosis, offered, cure))
 
 
 def _answers(log: RunLog, diagnosis: Diagnosis) -> list[Prescription]:
