@@ -47,8 +47,8 @@ def together(
             parts.append(each)
     if not parts and offered and offered[0].knob == "epochs":  # a longer training may need other steps as well
         parts, further = [offered[0]], [each for each in further if each.target != ("fit",)]
-    elif not parts and offered and _fits(offered[0], ()):  # what slowed a run may leave it as much to do
-        parts = [offered[0]]
+    elif not parts and offered and _fits(offered[0], ()) and not is_wider(offered[0]):
+        parts = [offered[0]]  # what slowed a run may leave it as much to do
     many = len(parts) > 1
     why = [_MANY.format(len(parts))] if many else [part.why for part in parts]
     if parts and parts[0].finding == offered[0].finding:
