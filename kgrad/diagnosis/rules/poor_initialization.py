@@ -60,7 +60,7 @@ def poor_initialization(log: RunLog) -> Finding | None:
     of one value keep all units of a layer alike for ever. A SimpleRNN multiplies by its recurrent kernel once per step
     of the sequence: without a bounded activation its signals grow, and a small kernel forgets. Large kernels
     hold the gates of an LSTM or a GRU open or shut. The severity follows the harm; it is low where half was learned or
-    more, but not most, and the loss falls still.
+    more with large weights, but not most, and the loss falls still.
 
     Blind spot: within the range the fit of gain and activation is not judged (a deep sigmoid network fades with any
     of the usual initializers: that is `vanishing-gradient`); small weights of gated layers and attention are not looked
@@ -257,7 +257,7 @@ def _finding(
     slight: bool = False,
 ) -> Finding:
     severity = "info" if slight else harm(log) if "loss" in log else "medium"
-    if severity == "info" and not slight and is_held_back(log):
+    if severity == "info" and kind == "too-large" and is_held_back(log):  # small ones grow, and a plateau shows it
         severity = "low"
     return Finding(
         rule="poor-initialization",
