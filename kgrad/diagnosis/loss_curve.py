@@ -14,6 +14,8 @@ from kgrad.log.run_log import FloatArray, RunLog
 # Median absolute deviation -> standard deviation of a normal distribution; the standard error of a median
 # is 1.253 times that of a mean (Kenney & Keeping 1962).
 _MAD_TO_STD, _MEDIAN_ERROR = 1.4826, 1.253
+# As in the rule `slow-convergence`: a loss that falls by this share over the last half goes on.
+FALLS = 0.02
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,12 @@ def late_fall(log: RunLog) -> tuple[float, float]:
     """`fall` over the last half of a run."""
     loss = log["loss"]
     return fall(loss[len(loss) // 2 :])
+
+
+def still_falls(log: RunLog, matters: float = FALLS) -> bool:
+    """Whether the loss falls over the last half of a run, by more than its noise and by a share that matters."""
+    share, noise = late_fall(log)
+    return share > max(matters, noise)
 
 
 def fall(losses: FloatArray) -> tuple[float, float]:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from kgrad.diagnosis.loss_curve import LossCurve, late_fall, loss_curve
+from kgrad.diagnosis.loss_curve import LossCurve, loss_curve, still_falls
 from kgrad.log.batch import WHOLE, times_log
 from kgrad.log.objective import Objective, objectives
 from kgrad.log.run_log import RunLog
@@ -19,8 +19,8 @@ _SOFTEST = 0.95
 _ERRORS = 6.0
 # With ten rows for each class the entropy of their shares is known to a few hundredths of a nat (Paninski 2003).
 _ROWS_PER_CLASS = 10
-# Less than this share leaves enough to learn for a fall by `_FALLS` over the last half to matter (own choices).
-_MOST, _FALLS = 0.8, 0.02
+# Less than this share leaves enough to learn for a fall over the last half to matter (own choice).
+_MOST = 0.8
 
 
 def skill(log: RunLog) -> float | None:
@@ -131,9 +131,8 @@ def is_held_back(log: RunLog) -> bool:
 
     Before that end every run that learns passes such a state.
     """
-    reached, (fallen, noise) = skill(log), late_fall(log)
-    is_over = int(log.steps[-1]) + 1 >= planned_steps(log)
-    return is_over and reached is not None and 0.5 <= reached < _MOST and fallen > max(noise, _FALLS)
+    reached, is_over = skill(log), int(log.steps[-1]) + 1 >= planned_steps(log)
+    return is_over and reached is not None and 0.5 <= reached < _MOST and still_falls(log)
 
 
 def _beats_constant(log: RunLog) -> bool:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from kgrad.diagnosis.finding import Evidence, Finding
-from kgrad.diagnosis.loss_curve import late_fall, loss_curve
+from kgrad.diagnosis.loss_curve import FALLS, late_fall, loss_curve, still_falls
 from kgrad.diagnosis.overshoot import LEARNED, OVERSHOOT, RATIO, REPLACED, START, overshoot
 from kgrad.diagnosis.rule import Limit, rule
 from kgrad.diagnosis.skill import constant_answer, harm
@@ -38,8 +38,6 @@ RISEN = Limit(
     "rise of the loss over its start", 0.2, "share", "as the fall that plateau calls one, upward, beyond six errors."
 )
 _HALF = 0.5
-# As in the rule `slow-convergence`: a loss that falls by this share over the last half goes on.
-_FALLS = 0.02
 # Means of nothing but noise differ by about one standard error from one to the next, the median one.
 _NOISES = 2.0
 # As in `skill`: the best of many windows lies some errors low by chance.
@@ -189,8 +187,8 @@ def _rising(log: RunLog) -> Finding | None:
 
 
 def _few_rows(log: RunLog) -> Finding | None:
-    speed, (fallen, noise), severity = present_optimizer(log).speed, late_fall(log), harm(log)
-    if speed is None or small_batch_factor(log) >= 1 or severity == "info" or fallen > max(noise, _FALLS):
+    speed, severity = present_optimizer(log).speed, harm(log)
+    if speed is None or small_batch_factor(log) >= 1 or severity == "info" or still_falls(log):
         return None
     rate, faster = float(np.nanmedian(log["learning_rate"])), speed / usual_speed(log)
     if faster < FAST.value:
@@ -207,7 +205,7 @@ def _few_rows(log: RunLog) -> Finding | None:
         last_step=int(log.steps[-1]),
         evidence=(
             Evidence(FAST.name, faster, "1", FAST.value),
-            Evidence("fall of the loss over the last half", fallen, "share", _FALLS),
+            Evidence("fall of the loss over the last half", late_fall(log)[0], "share", FALLS),
         ),
         confidence=0.6,
         details={"kind": "few-rows", "learning_rate": rate, "suggested": rate / faster},

@@ -2,7 +2,7 @@
 
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
-from kgrad.diagnosis.loss_curve import late_fall, loss_curve
+from kgrad.diagnosis.loss_curve import late_fall, loss_curve, still_falls
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.diagnosis.skill import learned
 from kgrad.log.run_log import RunLog
@@ -45,8 +45,7 @@ def slow_convergence(log: RunLog) -> Finding | None:
         return None
     if path <= 0:
         raise NotApplicable("no kernel moved")
-    fall, noise = late_fall(log)
-    falls = fall > max(FALLS.value, noise)
+    fall, falls = late_fall(log)[0], still_falls(log, FALLS.value)
     steps = int(log.steps[-1] - log.steps[0]) + 1  # also those that were not recorded
     few = steps < FEW.value and path < PATH.value
     if not few and not falls:

@@ -2,7 +2,7 @@
 
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
-from kgrad.diagnosis.loss_curve import late_fall
+from kgrad.diagnosis.loss_curve import late_fall, still_falls
 from kgrad.diagnosis.mismatches.mismatch import CATEGORICAL, SPARSE
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.diagnosis.skill import harm, planned_steps, skill
@@ -54,8 +54,7 @@ def underfitting(log: RunLog) -> Finding | None:
         raise NotApplicable("the loss of a constant answer is not known, so nobody can say how much was learned")
     if reached >= LEARNED.value or harm(log) == "info":
         return None
-    fall, noise = late_fall(log)
-    falls = fall > max(FALLS.value, noise)
+    fall, falls = late_fall(log)[0], still_falls(log, FALLS.value)
     linear, softmax = log.structure.linear_layers, log.structure.softmax_layers
     kind = "linear" if linear else "softmax" if softmax else None
     goes_on = "and the loss still falls" if falls else "and the loss falls no further beyond its noise"
