@@ -23,7 +23,8 @@ def describe(model: keras.Model, params: Mapping[str, Any]) -> dict[str, Any]:
         **describe_machine(),
         "loss": _loss(model),
         "loss_weights": _compiled(model, "loss_weights"),
-        "metrics": _compiled(model, "metrics") or [],
+        "metrics": _metrics(model, "metrics"),
+        "weighted_metrics": _metrics(model, "weighted_metrics"),
         "optimizer": _optimizer(model.optimizer),
         "fit": {
             "epochs": params.get("epochs"),
@@ -62,13 +63,30 @@ def _loss(model: keras.Model) -> Any:
 
 
 def _serialized(thing: Any) -> Any:
-    """A Keras object as `{"class_name", "config"}`, a function as its name."""
+    """A Keras object as `{"class_name", "config"}`, with `"module"` where it is one's own; else its name."""
     if isinstance(thing, str) or thing is None:
         return thing
     try:
-        return plain(keras.saving.serialize_keras_object(thing))
+        described = plain(keras.saving.serialize_keras_object(thing))
     except Exception:  # a user's own object need not be serializable
         return getattr(thing, "__name__", type(thing).__name__)
+    module = str(getattr(thing, "__module__", ""))
+    if isinstance(described, dict) and not module.startswith("keras."):
+        described["module"] = module
+    return described
+
+
+def _metrics(model: keras.Model, key: str) -> Any:
+    """The metrics as they were compiled, in the same lists and dictionaries; an empty list for none."""
+    compiled = getattr(model, "_compile_config", None)
+    given = compiled.config.get(key) if compiled is not None else None
+    return _each(given) if given is not None else []
+
+
+def _each(metrics: Any) -> Any:
+    if isinstance(metrics, dict):
+        return {str(name): _each(each) for name, each in metrics.items()}
+    return [_each(each) for each in metrics] if isinstance(metrics, (list, tuple)) else _serialized(metrics)
 
 
 def _compiled(model: keras.Model, key: str) -> Any:

@@ -8,6 +8,7 @@ from kgrad.prescription.effect import Effect
 from kgrad.prescription.gains import gain
 from kgrad.prescription.layer_code import comment_of, layers_code
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.snippet import snippet
 
 _FEWEST = 8
 # Hidden layers that stay where the others are taken out: two make a universal approximator with room to spare.
@@ -39,7 +40,7 @@ def prescribe_residual(log: RunLog, finding: Finding) -> Prescription | None:
         before=f"{len(hidden)} layers in a chain",
         after="a residual connection around each",
         why=f"The gradient has to pass {len(hidden)} layers one by one; around each of them it passes unchanged.",
-        code=(
+        code=snippet(
             f'branch = keras.initializers.VarianceScaling({scale}, mode="fan_in")  # 1/{len(hidden)} of the usual\n'
             f"# in place of each of {comment_of([layer.name for layer in hidden])}, x being its input:\n"
             f"x = keras.layers.Add()([x, {branch}(x)])"
@@ -74,7 +75,9 @@ def prescribe_fewer_layers(log: RunLog, finding: Finding) -> Prescription | None
         before=f"{len(hidden)} hidden layers",
         after=f"{len(hidden) - len(spare)} hidden layers",
         why=f"The gradient has to pass {len(hidden)} layers one by one; {len(hidden) - len(spare)} leave it its size.",
-        code=f"# take out the layers {comment_of(spare)}: what feeds the first of them feeds what follows the last",
+        code=snippet(
+            f"# take out the layers {comment_of(spare)}: what feeds the first of them feeds what follows the last"
+        ),
         finding=finding.rule,
         evidence=(Evidence("layers in a chain", float(len(hidden)), "layers", float(_FEWEST)),),
         settings={"remove": spare},
@@ -119,7 +122,7 @@ def prescribe_gated_cell(log: RunLog, finding: Finding) -> Prescription | None:
         before="SimpleRNN",
         after="LSTM",
         why="A plain recurrent layer multiplies the gradient by one matrix per time step; the LSTM's state adds.",
-        code="\n".join(layers_code([(layer, {})]) for layer in gated),
+        code=snippet("\n".join(layers_code([(layer, {})]) for layer in gated)),
         finding=finding.rule,
         evidence=finding.evidence[:1],
         settings={"class_name": "LSTM"},

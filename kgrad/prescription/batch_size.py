@@ -6,7 +6,8 @@ from typing import Any
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.batch import WHOLE
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import compiled_code, fit_code, optimizer_code
+from kgrad.prescription.code import fit_code, optimizer_code
+from kgrad.prescription.compile_code import compiled_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.epochs import ENOUGH_UPDATES, early_stopping
 from kgrad.prescription.prescription import Prescription
@@ -80,7 +81,7 @@ def prescribe_accumulation(log: RunLog, finding: Finding) -> Prescription | None
         before="one batch per update",
         after=f"{steps} batches per update, or {size}",
         why=f"The noise is {ratio:.2g} times the signal (squared); over {steps} batches, {ratio / steps:.2g} times.",
-        code=compiled_code(optimizer_code(log.info, gradient_accumulation_steps=steps)),
+        code=compiled_code(log.info, optimizer_code(log.info, gradient_accumulation_steps=steps)),
         finding=finding.rule,
         evidence=finding.evidence,
         settings={"gradient_accumulation_steps": steps},

@@ -10,6 +10,7 @@ from kgrad.prescription.effect import Effect
 from kgrad.prescription.gains import initializer
 from kgrad.prescription.layer_code import layers_code
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.snippet import snippet
 
 # Dead at the very first step, before any update: then it is the start that killed them.
 _BORN_DEAD = 0.5
@@ -34,7 +35,7 @@ def prescribe_zero_bias(log: RunLog, finding: Finding) -> Prescription | None:
         before=f"biases of magnitude {spread:.3g}",
         after='bias_initializer="zeros"',
         why="These units are dead before the first update: their biases start so far off that no input wakes them.",
-        code=layers_code((log.structure.layer(v.layer), {"bias_initializer": '"zeros"'}) for v, _, _ in found),
+        code=snippet(layers_code((log.structure.layer(v.layer), {"bias_initializer": '"zeros"'}) for v, _, _ in found)),
         finding=finding.rule,
         evidence=tuple(
             Evidence(f"units of {v.layer} without gradient at the first step", d, "share") for v, d, _ in found
@@ -72,7 +73,7 @@ def prescribe_centred_weights(log: RunLog, finding: Finding) -> Prescription | N
         after=", ".join(dict.fromkeys(each["kernel_initializer"] for each in changes.values())),
         why=f"These units {'saturate' if saturated else 'are dead'} before the first update: their weights lie to "
         "one side of zero, and so does what they get.",
-        code=layers_code((log.structure.layer(name), change) for name, change in changes.items()),
+        code=snippet(layers_code((log.structure.layer(name), change) for name, change in changes.items())),
         finding=finding.rule,
         evidence=tuple(
             Evidence(f"mean of the weights of {name} over their spread", found[name], "1", 1.0)

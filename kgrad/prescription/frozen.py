@@ -5,7 +5,8 @@ import json
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Layer
-from kgrad.prescription.code import compiled_code, optimizer_code
+from kgrad.prescription.code import optimizer_code
+from kgrad.prescription.compile_code import compiled_code, is_compiled
 from kgrad.prescription.layer_code import comment_of
 from kgrad.prescription.prescription import Prescription
 
@@ -25,6 +26,7 @@ def prescribe_unfrozen(log: RunLog, finding: Finding) -> Prescription | None:
         return None
     shut = sum(layer.parameters for layer in shut_layers)
     lines = [f"model.get_layer({json.dumps(name)}).trainable = True" for name in frozen]
+    compiled = [compiled_code(log.info, optimizer_code(log.info))] if is_compiled(log.info) else []
     trained = sum(variable.size for variable in log.structure.variables)
     return Prescription(
         knob="architecture",
@@ -32,7 +34,7 @@ def prescribe_unfrozen(log: RunLog, finding: Finding) -> Prescription | None:
         before=f"{comment_of(frozen)} frozen",
         after=f"{comment_of(frozen)} trained",
         why=f"{100 * shut / (shut + trained):.0f} % of the weights are frozen, and they teach the rest nothing.",
-        code="\n".join([*lines, compiled_code(optimizer_code(log.info))]),
+        code="\n".join([*lines, *compiled]),
         finding=finding.rule,
         evidence=(Evidence("frozen weights", shut / (shut + trained), "share"),),
         settings={"layers": {name: {"trainable": True} for name in frozen}},

@@ -4,6 +4,7 @@ from kgrad.diagnosis.finding import Finding
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.layer_code import layer_code
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.snippet import snippet
 
 # Half of 224 healthy small trainings have as many or more in their narrowest hidden layer (own choice).
 _UNITS = 32
@@ -25,7 +26,7 @@ def prescribe_hidden_layer(log: RunLog, finding: Finding) -> Prescription | None
         before="no hidden layer",
         after=f"a hidden layer of {_UNITS} units with relu",
         why=f"{output.name} answers by one weighted sum of the inputs, which cannot tell what depends on them jointly.",
-        code=(
+        code=snippet(
             f'# in front of {output.name}:\nkeras.layers.Dense({_UNITS}, activation="relu", '
             f'kernel_initializer="he_normal"),\n{layer_code(output)},'
         ),

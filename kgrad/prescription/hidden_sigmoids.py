@@ -41,7 +41,7 @@ def prescribe_rectified_sigmoids(log: RunLog, finding: Finding, cure: Sequence[P
     hidden = _hidden_sigmoids(log)
     if not hidden or "loss" not in log or harm(log) != "high":
         return None
-    made = next((each.settings for each in reversed(cure) if "optimizer = " in each.code), None)
+    made = next((each.settings for each in reversed(cure) if each.makes_optimizer), None)
     present = present_optimizer(log)
     rate = None
     if made is None and present.speed is not None and present.speed > 1.01 * USUAL_SPEED:

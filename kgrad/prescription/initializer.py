@@ -14,6 +14,7 @@ from kgrad.prescription.gains import gain, initializer
 from kgrad.prescription.layer_code import layers_code
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.recurrent_state import unbounded_states
+from kgrad.prescription.snippet import snippet
 
 # A weight spread within a factor 1.5 of what theory asks for is left alone: Glorot, LeCun and He
 # differ by no more than that (sqrt(2)) for square layers, and all three train.
@@ -94,7 +95,7 @@ def _of_misfits(
         before=_named(worst.variable),
         after=", ".join(dict.fromkeys(misfit.code for misfit in misfits)),
         why=_why(misfits, worst.ratio, len(changes)),
-        code=layers_code((log.structure.layer(name), change) for name, change in shown.items()),
+        code=snippet(layers_code((log.structure.layer(name), change) for name, change in shown.items())),
         finding=finding.rule,
         evidence=tuple(
             Evidence(f"weight spread of {misfit.variable.name}, measured / needed", misfit.ratio, "1", 1.0)
@@ -139,7 +140,7 @@ def prescribe_orthogonal(log: RunLog, finding: Finding) -> Prescription | None:
         before=", ".join(dict.fromkeys(str(present[each.name]) for each in wanted)),
         after=", ".join(dict.fromkeys(code["kernel_initializer"] for code in changes.values())),
         why=f"The singular values of {len(wanted)} random matrices spread; those of orthogonal ones are all the gain.",
-        code=layers_code((log.structure.layer(name), change) for name, change in changes.items()),
+        code=snippet(layers_code((log.structure.layer(name), change) for name, change in changes.items())),
         finding=finding.rule,
         evidence=(Evidence("square layers in a chain", float(len(hidden)), "layers", float(_DEEP)),),
         settings={"initializers": changes},
@@ -183,7 +184,7 @@ def prescribe_forget_bias(log: RunLog, finding: Finding) -> Prescription | None:
         before="unit_forget_bias=False",
         after="unit_forget_bias=True",
         why="A forget gate whose bias starts at 0 keeps half of the state at every time step; at 1 it keeps 73 %.",
-        code=layers_code((layer, {"unit_forget_bias": "True"}) for layer in shut),
+        code=snippet(layers_code((layer, {"unit_forget_bias": "True"}) for layer in shut)),
         finding=finding.rule,
         evidence=(Evidence("share of the state kept per time step at the start", 0.5, "share", 0.73),),
         settings={"layers": {layer.name: {"unit_forget_bias": True} for layer in shut}},

@@ -5,17 +5,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from kgrad.diagnosis.finding import Evidence, Finding
-from kgrad.diagnosis.usual_speed import small_batch_factor
+from kgrad.diagnosis.usual_speed import USUAL_RATE, small_batch_factor
 from kgrad.log.batch import TensorFacts
 from kgrad.log.objective import objectives
 from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import number, optimizer_code
+from kgrad.prescription.compile_code import compile_code, is_compiled, is_known_loss
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
 
-# Keras' default for SGD, which suits inputs of unit scale.
-_USUAL_RATE = 0.01
 # As the rule `unscaled-inputs` has it; what is as small is lost in the noise of what first weights answer.
 _LARGE_TARGETS = 100.0
 # A root mean square within this factor of 1 is left alone.
@@ -89,7 +88,7 @@ def _prescription(log: RunLog, finding: Finding, fix: dict[str, Any], why: str) 
         before.append(f"targets of mean {mean:.3g} and standard deviation {std:.3g}")
         after.append("targets of mean 0 and standard deviation 1")
     if "layer" in fix:
-        lines += _layer_code(fix)
+        lines += _layer_code(log, fix)
         pixels = fix["layer"] == "Rescaling"
         before.append("raw pixels" if pixels else _range(log))
         after.append("pixels from 0 to 1" if pixels else "each feature of mean 0 and standard deviation 1")
@@ -98,10 +97,9 @@ def _prescription(log: RunLog, finding: Finding, fix: dict[str, Any], why: str) 
     rate = _rate(log, fix) if "layer" in fix else None
     if rate is not None:
         fix["learning_rate"] = rate
-        lines.append(f"optimizer = {optimizer_code(log.info, learning_rate=rate)}")
         after.append(f"learning rate {number(rate)}")
-    if "layer" in fix:
-        lines.append("model.compile(optimizer=optimizer, loss=loss)")
+    if "layer" in fix and is_compiled(log.info):
+        lines = [*_made_before(log, rate), *lines, _compile_code(log)]
     return Prescription(
         knob="input_scaling",
         target=finding.layers,
@@ -114,6 +112,17 @@ def _prescription(log: RunLog, finding: Finding, fix: dict[str, Any], why: str) 
         settings=fix,
         effect=_flatter(log, fix),
     )
+
+
+def _made_before(log: RunLog, rate: float | None) -> list[str]:
+    """Lines for what the new model is compiled with, made before it: it knows nothing of the old one's settings."""
+    changes = {} if rate is None else {"learning_rate": rate}
+    optimizer = f"optimizer = {optimizer_code(log.info, **changes)}"
+    return [optimizer] if is_known_loss(log.info) else ["loss = model.loss", optimizer]
+
+
+def _compile_code(log: RunLog) -> str:
+    return compile_code(log.info, None if is_known_loss(log.info) else "loss")
 
 
 def _flatter(log: RunLog, fix: Mapping[str, Any]) -> Effect | None:
@@ -135,19 +144,37 @@ def _squares(log: RunLog, fix: Mapping[str, Any]) -> tuple[float, float]:
     return square, square * float(fix["scale"]) ** 2 if "scale" in fix else 1.0
 
 
-def _layer_code(fix: Mapping[str, Any]) -> list[str]:
+def _layer_code(log: RunLog, fix: Mapping[str, Any]) -> list[str]:
+    named = _are_outputs_named(log)
     if "inputs" in fix:
-        return _several_inputs_code(fix["inputs"])
+        return _several_inputs_code(fix["inputs"], named)
     if fix["layer"] == "Rescaling":
-        return [f"model = keras.Sequential([keras.layers.Rescaling({_scale(fix['scale'])}), model])"]
+        lines, layer = [], f"keras.layers.Rescaling({_scale(fix['scale'])})"
+    else:
+        lines, layer = ["normalization = keras.layers.Normalization()", "normalization.adapt(x)"], "normalization"
+    if not named:
+        return [*lines, f"model = keras.Sequential([{layer}, model])"]
+    inputs = "inputs = keras.Input(model.inputs[0].shape[1:], dtype=model.inputs[0].dtype, name=model.inputs[0].name)"
+    return [*lines, inputs, *_named_outputs(f"{layer}(inputs)")]
+
+
+def _are_outputs_named(log: RunLog) -> bool:
+    """Whether losses, metrics or targets may be given by the names of the outputs."""
+    given = [log.info.get(name) for name in ("loss", "loss_weights", "metrics", "weighted_metrics")]
+    by_name = any(isinstance(each, Mapping) and "class_name" not in each for each in given)
+    return by_name or len(log.data.targets if log.data else ()) > 1
+
+
+def _named_outputs(scaled: str) -> list[str]:
+    """The new model with the outputs of the old one under their names, which a model as a layer does not keep."""
+    named = "keras.layers.Identity(name=name)(each) for name, each in zip(model.output_names, outputs)"
     return [
-        "normalization = keras.layers.Normalization()",
-        "normalization.adapt(x)",
-        "model = keras.Sequential([normalization, model])",
+        f"outputs = keras.tree.flatten(model({scaled}))",
+        f"model = keras.Model(inputs, [{named}])",
     ]
 
 
-def _several_inputs_code(places: list[int]) -> list[str]:
+def _several_inputs_code(places: list[int], named: bool) -> list[str]:
     lines = [
         "inputs = [keras.Input(each.shape[1:], dtype=each.dtype, name=each.name) for each in model.inputs]",
         "scaled = list(inputs)",
@@ -158,7 +185,7 @@ def _several_inputs_code(places: list[int]) -> list[str]:
             f"normalization.adapt(keras.tree.flatten(x)[{place}])",
             f"scaled[{place}] = normalization(inputs[{place}])",
         ]
-    return [*lines, "model = keras.Model(inputs, model(scaled))"]
+    return [*lines, *(_named_outputs("scaled") if named else ["model = keras.Model(inputs, model(scaled))"])]
 
 
 def _targets(log: RunLog) -> dict[str, Any]:
@@ -185,13 +212,14 @@ def _absorbs(class_name: str) -> bool:
 def _rate(log: RunLog, fix: Mapping[str, Any]) -> float | None:
     """The learning rate that plain descent on the scaled inputs allows, where it is higher than the present one.
 
-    The steepness of the first layer goes with the mean square of its inputs (LeCun et al. 1998, section 4.3).
+    The steepness of the first layer goes with the mean square of its inputs (LeCun et al. 1998, section 4.3). The usual
+    rate is for inputs of unit scale.
     """
     optimizer, (square, scaled) = present_optimizer(log), _squares(log, fix)
     present = optimizer.constant_rate
     if not optimizer.is_descent or present is None:
         return None
-    wanted = min(present * square / scaled, _USUAL_RATE * small_batch_factor(log)) if scaled else 0.0
+    wanted = min(present * square / scaled, USUAL_RATE * small_batch_factor(log)) if scaled else 0.0
     return float(number(wanted)) if wanted > 1.01 * present else None
 
 

@@ -6,6 +6,7 @@ from kgrad.diagnosis.finding import Finding
 from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import number, optimizer_code
+from kgrad.prescription.compile_code import compiled_code
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.recompiled import recompiled
 
@@ -14,8 +15,9 @@ def prescribe_decay(log: RunLog, finding: Finding) -> Prescription | None:
     """A rate that is halved whenever the loss stops falling: large steps first, small ones to settle."""
     if present_optimizer(log).has_schedule:
         return None  # Keras lets no callback set the rate of a schedule
-    epochs = (log.info.get("fit") or {}).get("epochs") or 10
-    patience = max(2, epochs // 10)
+    epochs = (log.info.get("fit") or {}).get("epochs")
+    patience = max(2, (epochs or 10) // 10)
+    planned = f"epochs={epochs}, " if epochs else ""
     return Prescription(
         knob="learning_rate_schedule",
         target=("fit",),
@@ -23,8 +25,8 @@ def prescribe_decay(log: RunLog, finding: Finding) -> Prescription | None:
         after=f"halved after {patience} epochs without progress",
         why="Steps that swing around the valley settle once they are smaller.",
         code=(
-            "callbacks=[keras.callbacks.ReduceLROnPlateau("
-            f'monitor="loss", factor=0.5, patience={patience}, min_lr=1e-6)]'
+            f"model.fit(x, y, {planned}callbacks=[\n    keras.callbacks.ReduceLROnPlateau("
+            f'monitor="loss", factor=0.5, patience={patience}, min_lr=1e-6)\n])'
         ),
         finding=finding.rule,
         evidence=finding.evidence[:2],
@@ -68,19 +70,15 @@ def prescribe_warm_up(log: RunLog, finding: Finding) -> Prescription | None:
     if finding.details.get("kind") != "overshoot" or not steps or present is None:
         return None
     warm = max(steps // 10, 1)
+    config = {"decay_steps": max(steps - warm, 1), "warmup_target": present, "warmup_steps": warm}
+    schedule = {"class_name": "CosineDecay", "config": {"initial_learning_rate": 0.0, **config}}
     return Prescription(
         knob="learning_rate_schedule",
         target=("optimizer",),
         before=f"{present:.3g} from the first step on",
         after=f"up to {present:.3g} over {warm} steps, then down along a cosine",
         why="The first steps were the ones that threw the weights away; they begin small and grow.",
-        code=(
-            f"schedule = keras.optimizers.schedules.CosineDecay(0.0, {max(steps - warm, 1)}, "
-            f"warmup_target={present:.6g}, warmup_steps={warm})\n"
-            f"optimizer = {optimizer_code(log.info, learning_rate=present)}\n"
-            "optimizer.learning_rate = schedule\n"
-            "model.compile(optimizer=optimizer, loss=loss)"
-        ),
+        code=compiled_code(log.info, optimizer_code(log.info, learning_rate=schedule)),
         finding=finding.rule,
         evidence=finding.evidence[:2],
     )

@@ -2,7 +2,8 @@
 
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import optimizer_code
+from kgrad.prescription.code import unscaled_code
+from kgrad.prescription.compile_code import compiled_code
 from kgrad.prescription.prescription import Prescription
 
 
@@ -11,6 +12,9 @@ def prescribe_loss_scaling(log: RunLog, finding: Finding) -> Prescription | None
 
     Source: Micikevicius et al. 2018, "Mixed Precision Training", for the scale; Kalamkar et al. 2019 for bfloat16.
     """
+    policy = str(log.info.get("dtype_policy", "float16"))
+    if not policy.endswith("float16") or "bfloat16" in policy:
+        return _unscaled(log, finding, policy)
     return Prescription(
         knob="loss_scaling",
         target=("optimizer",),
@@ -20,9 +24,23 @@ def prescribe_loss_scaling(log: RunLog, finding: Finding) -> Prescription | None
         code=(
             'keras.config.set_dtype_policy("mixed_bfloat16")  # before the model is built\n'
             "# in float16, instead: "
-            f"optimizer = keras.optimizers.LossScaleOptimizer({optimizer_code(log.info)}, initial_scale=1024.0)"
+            f"optimizer = keras.optimizers.LossScaleOptimizer({unscaled_code(log.info)}, initial_scale=1024.0)"
         ),
         finding=finding.rule,
         evidence=finding.evidence,
         settings={"dtype_policy": "mixed_bfloat16"},
+    )
+
+
+def _unscaled(log: RunLog, finding: Finding, policy: str) -> Prescription:
+    """No loss scale where gradients have the range of float32: nothing is lost that it could save."""
+    return Prescription(
+        knob="loss_scaling",
+        target=("optimizer",),
+        before=f"a scaled loss in {policy}",
+        after="no loss scale",
+        why=f"Gradients in {policy} need no loss scale: they have the range of float32.",
+        code=compiled_code(log.info, unscaled_code(log.info, loss_scale_factor=None)),
+        finding=finding.rule,
+        evidence=finding.evidence,
     )

@@ -8,6 +8,7 @@ from kgrad.log.structure import Layer
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.layer_code import comment_of, layer_code
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.snippet import snippet
 
 _WIDE = ("Dense", "Conv1D", "Conv2D", "Conv3D", "SeparableConv2D", "DepthwiseConv2D")
 _FEWEST = 4
@@ -46,7 +47,7 @@ def prescribe_normalization(log: RunLog, finding: Finding) -> Prescription | Non
         before="no normalization",
         after=f"{kind} {'after' if after else 'before'} each activation",
         why=_why(len(hidden), after),
-        code=_code(hidden, kind, after),
+        code=snippet(_code(hidden, kind, after)),
         finding=finding.rule,
         evidence=(*finding.evidence[:1], *measured),
         settings={"layer": kind, "place": f"{'after' if after else 'before'} the activation"},

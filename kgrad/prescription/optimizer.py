@@ -6,7 +6,8 @@ from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import compiled_code, number, optimizer_code
+from kgrad.prescription.code import number, optimizer_code, optimizer_words
+from kgrad.prescription.compile_code import compiled_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
 
@@ -56,10 +57,10 @@ def adam_instead(
     return Prescription(
         knob="optimizer",
         target=("optimizer",),
-        before=optimizer_code(log.info).removeprefix("keras.optimizers."),
-        after=optimizer_code(info).removeprefix("keras.optimizers."),
+        before=optimizer_words(log.info).removeprefix("keras.optimizers."),
+        after=optimizer_words(info).removeprefix("keras.optimizers."),
         why=why,
-        code=compiled_code(optimizer_code(info)),
+        code=compiled_code(log.info, optimizer_code(info)),
         finding=finding.rule,
         evidence=evidence,
         settings={"optimizer": "Adam", **settings},

@@ -1,12 +1,16 @@
 """The output knob: the last activation, the number of units and the loss that fit the targets."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.objective import objectives
 from kgrad.log.run_log import RunLog
+from kgrad.prescription.code import optimizer_code
+from kgrad.prescription.compile_code import compile_code, is_compiled, loss_code
 from kgrad.prescription.layer_code import layer_code
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.snippet import snippet
 
 _SETTINGS = ("activation", "units", "loss", "from_logits", "remove")
 
@@ -32,14 +36,14 @@ def prescribe_output(log: RunLog, finding: Finding) -> Prescription | None:
         before=_said({key: present[key] for key in settings} or {"targets": "as they are"}),
         after=_said(settings or {key: fix[key] for key in fix}),
         why=f"{finding.summary.rstrip('.')}: output, loss and targets are made to fit each other.",
-        code="\n".join(_code(log, layer, fix)),
+        code=snippet("\n".join(_layer_lines(layer, fix)), "\n".join(_other_lines(log, name, fix))),
         finding=finding.rule,
         evidence=finding.evidence,
         settings=settings,
     )
 
 
-def _code(log: RunLog, layer: Any, fix: dict[str, Any]) -> list[str]:
+def _layer_lines(layer: Any, fix: dict[str, Any]) -> list[str]:
     lines = []
     if "remove" in fix:
         lines.append(f"# take the layer {layer.name!r} out: what feeds it is the output")
@@ -52,19 +56,41 @@ def _code(log: RunLog, layer: Any, fix: dict[str, Any]) -> list[str]:
         lines.append(f"keras.layers.Activation({changes.get('activation', 'None')})  # {layer.name}")
     elif changes:
         lines.append(f"{layer_code(layer, **changes)}  # {layer.name}")
-    if "targets" in fix:
-        lines.append(_TARGETS[str(fix["targets"])])
-    loss = fix.get("loss")
-    if loss is None and "from_logits" in fix:
-        present = next((each.loss for each in objectives(log) if each.loss), None)
-        name = present.name if present else "categorical_crossentropy"
-        made = "".join(part.capitalize() for part in name.split("_"))
-        lines.append(f"loss = keras.losses.{made}(from_logits={fix['from_logits']})")
-    elif loss is not None:
-        lines.append(f'loss = "{loss}"')
-    if loss is not None or "from_logits" in fix:
-        lines.append("model.compile(optimizer=optimizer, loss=loss)")
     return lines
+
+
+def _other_lines(log: RunLog, name: str, fix: dict[str, Any]) -> list[str]:
+    lines = [_TARGETS[str(fix["targets"])]] if "targets" in fix else []
+    if "loss" not in fix and "from_logits" not in fix:
+        return lines
+    lines.append(f"loss = {_loss(log, name, fix)}")
+    if not is_compiled(log.info):
+        return lines
+    return [
+        *lines,
+        f"optimizer = {optimizer_code(log.info)}",
+        compile_code(log.info, "loss", other_units="units" in fix),
+    ]
+
+
+def _loss(log: RunLog, name: str, fix: dict[str, Any]) -> str:
+    """The new loss; of several outputs those of the others stay."""
+    outputs = objectives(log)
+    place = next((i for i, each in enumerate(outputs) if each.layer == name), 0)
+    wanted: Any = fix.get("loss")
+    if wanted is None:
+        present = outputs[place].loss if outputs else None
+        function = present.name if present else "categorical_crossentropy"
+        kind = "".join(part.capitalize() for part in function.split("_"))
+        config = {**(present.config if present else {}), "from_logits": fix["from_logits"]}
+        wanted = {"class_name": kind, "config": config}
+    losses = log.info.get("loss")
+    if isinstance(losses, Mapping) and "class_name" not in losses:
+        key = next((each for each in (name, str(place)) if each in losses), None)
+        everything = loss_code({**losses, key: wanted}) if key is not None else None
+        if everything is not None:
+            return everything
+    return str(loss_code(wanted))
 
 
 _TARGETS = {

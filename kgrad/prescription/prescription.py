@@ -18,7 +18,7 @@ class Prescription:
         before: the present setting, in words or code.
         after: the new setting, in words or code.
         why: one sentence.
-        code: what to paste.
+        code: what to paste; lines that make layers stand under a comment that says so (see `snippet`).
         finding: id of the rule whose finding it answers.
         evidence: the numbers of this run behind it.
         settings: the change as data, for `kgrad.treatment`.
@@ -37,6 +37,17 @@ class Prescription:
     settings: Mapping[str, Any] = field(default_factory=dict)
     conflicts_with: tuple[str, ...] = ()
     effect: Effect | None = None
+
+    @property
+    def makes_optimizer(self) -> bool:
+        """Whether its optimizer is another one, or begins anew with layers that were frozen until then."""
+        thawed = any("trainable" in arguments for arguments in self.settings.get("layers", {}).values())
+        return self.target == ("optimizer",) or "learning_rate" in self.settings or thawed
+
+    @property
+    def changes_loss(self) -> bool:
+        """Whether the model is compiled with another loss, or with the same of other numbers."""
+        return bool({"loss", "from_logits"} & self.settings.keys())
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Prescription":

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import compiled_code, optimizer_code
+from kgrad.prescription.code import optimizer_code
+from kgrad.prescription.compile_code import compiled_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.prescription import Prescription
 
@@ -40,7 +41,7 @@ def recompiled(
         before=before,
         after=after,
         why=why,
-        code=compiled_code(optimizer_code(log.info, **changes)),
+        code=compiled_code(log.info, optimizer_code(log.info, **changes)),
         finding=finding.rule,
         evidence=evidence,
         settings={name: value for name, value in changes.items() if value is not None},

@@ -16,6 +16,7 @@ from kgrad.prescription.effect import Effect
 from kgrad.prescription.layer_code import layer_code, layers_code
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.recompiled import recompiled
+from kgrad.prescription.snippet import snippet
 
 # Srivastava et al. 2014, "Dropout", section A.4: 0.2 to 0.5. Here the least of it, and none of the inputs: a regression
 # on ten of them got an R² of 0.69 with 0.3 everywhere, and of 0.92 with 0.3 on the hidden units alone.
@@ -56,7 +57,7 @@ def prescribe_regularization(log: RunLog, finding: Finding) -> Prescription | No
         before="the present penalty",
         after=f"{factor:.2g} times as much",
         why="A penalty of a hundredth of the data's loss still prefers small weights and leaves the lead to the data.",
-        code=layers_code((log.structure.layer(name), change) for name, change in changes.items()),
+        code=snippet(layers_code((log.structure.layer(name), change) for name, change in changes.items())),
         finding=finding.rule,
         evidence=finding.evidence,
         settings={"layers": settings},
@@ -109,7 +110,7 @@ def _dropout(log: RunLog, finding: Finding) -> Prescription:
         before=", ".join(f"{rate}" for rates in present.values() for rate in rates.values()),
         after="; ".join(said[rate] for rate in said if rate in given),
         why="With most units away in every step, hardly anything is left to learn with.",
-        code="\n".join(_dropout_code(log.structure.layer(name), rates) for name, rates in wanted.items()),
+        code=snippet("\n".join(_dropout_code(log.structure.layer(name), rates) for name, rates in wanted.items())),
         finding=finding.rule,
         evidence=finding.evidence,
         settings={"layers": wanted},

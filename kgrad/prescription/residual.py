@@ -10,6 +10,7 @@ from kgrad.prescription.effect import Effect
 from kgrad.prescription.layer_code import layers_code
 from kgrad.prescription.normalization import prescribe_normalization
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.snippet import snippet
 
 # As in the rule `poor-initialization`: a decade of signal, which is two of its mean square.
 _GROWTH = 100.0
@@ -50,7 +51,7 @@ def prescribe_scaled_branches(log: RunLog, finding: Finding) -> Prescription | N
         after=f"{code} in the last layer of each branch",
         why=f"{len(ends)} residual branches in a row multiply the signal's mean square by {growth:.2g}; each with an "
         f"n-th of the variance, n being {len(ends)}, they make {after:.2g} of it.",
-        code=layers_code((layer, changes[layer.name]) for layer in ends),
+        code=snippet(layers_code((layer, changes[layer.name]) for layer in ends)),
         finding=finding.rule,
         evidence=(Evidence("growth of the mean square through the branches", growth, "1", _GROWTH),),
         settings={"initializers": changes},

@@ -8,7 +8,8 @@ from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.activation import prescribe_awake, prescribe_bounded_growth, prescribe_non_saturating
 from kgrad.prescription.architecture import prescribe_gated_cell
-from kgrad.prescription.code import compiled_code, optimizer_code
+from kgrad.prescription.code import optimizer_code, optimizer_words
+from kgrad.prescription.compile_code import compiled_code
 from kgrad.prescription.initializer import prescribe_initializer
 from kgrad.prescription.input_scaling import scaling_of
 from kgrad.prescription.normalization import prescribe_normalization
@@ -94,10 +95,10 @@ def _adam(log: RunLog, finding: Finding, rate: float) -> Prescription:
     return Prescription(
         knob="optimizer",
         target=("optimizer",),
-        before=optimizer_code(log.info).removeprefix("keras.optimizers."),
-        after=optimizer_code(info).removeprefix("keras.optimizers."),
+        before=optimizer_words(log.info).removeprefix("keras.optimizers."),
+        after=optimizer_words(info).removeprefix("keras.optimizers."),
         why=f"Adam's steps do not depend on the size of the gradient, as those of {present_optimizer(log).name} may.",
-        code=compiled_code(optimizer_code(info)),
+        code=compiled_code(log.info, optimizer_code(info)),
         finding=finding.rule,
         evidence=finding.evidence[:1],
         settings={"optimizer": "Adam", "learning_rate": rate},

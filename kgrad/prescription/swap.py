@@ -2,11 +2,13 @@
 
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import compiled_code, optimizer_code
+from kgrad.prescription.code import optimizer_code
+from kgrad.prescription.compile_code import compiled_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.gains import initializer
 from kgrad.prescription.layer_code import comment_of, layers_code
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.snippet import snippet
 
 RECURRENT = ("SimpleRNN", "LSTM", "GRU")
 
@@ -60,15 +62,14 @@ def swap(
     lines = [layers_code((log.structure.layer(name), change) for name, change in set_in.items() if change)]
     behind = list(dict.fromkeys(holder.name for name, holder in holders.items() if holder.name != name))
     lines += [f'keras.layers.Activation("{activation}")  # {comment_of(behind)}'] if behind else []
-    if rate is not None:
-        lines.append(compiled_code(optimizer_code(log.info, learning_rate=rate)))
+    compiled = "" if rate is None else compiled_code(log.info, optimizer_code(log.info, learning_rate=rate))
     return Prescription(
         knob="activation",
         target=tuple(names),
         before=", ".join(kinds_of(log, names)),
         after=f"{activation} with {initializer(activation)}" + ("" if rate is None else f", learning rate {rate}"),
         why=why,
-        code="\n".join(lines),
+        code=snippet("\n".join(lines), compiled),
         finding=finding.rule,
         evidence=evidence,
         settings={

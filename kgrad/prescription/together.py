@@ -6,13 +6,15 @@ from itertools import chain
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Finding, at_least
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.snippet import sections, snippet
 from kgrad.prescription.width import code_without, is_wider
 
 # Knobs that are turned elsewhere than in the model, or on the data.
 _ELSEWHERE = ("epochs", "learning_rate_schedule", "loss_scaling", "data_cleaning")
 # Knobs that set the same things of a layer: of two that name one layer only the first is taken.
 _ON_LAYERS = ("initializer", "activation", "normalization", "architecture", "regularization")
-_COMPILE = "model.compile("
+# What a training has one of; the lines that make it begin so.
+_LOSS, _OPTIMIZER, _COMPILE = "loss = ", "optimizer = ", "model.compile("
 _LAYER = "keras.layers."
 _NO_LAYERS = ("optimizer", "fit", "weights")
 _MANY = "{} causes hold at once, and each is enough to keep the run sick: they are answered together."
@@ -113,7 +115,7 @@ def _share_layers(one: Prescription, other: Prescription) -> bool:
 
 def _both_compile(one: Prescription, other: Prescription) -> bool:
     """Whether each of them makes an optimizer."""
-    return "optimizer = " in one.code and "optimizer = " in other.code
+    return one.makes_optimizer and other.makes_optimizer
 
 
 def _excludes(part: Prescription, further: Prescription) -> bool:
@@ -125,13 +127,41 @@ def _excludes(part: Prescription, further: Prescription) -> bool:
 
 
 def _code(parts: Sequence[Prescription]) -> str:
-    of_model = [part for part in parts if part.target != ("fit",)]
-    others = [part for part in of_model if not is_wider(part)]
+    """One code: layers first, then loss and optimizer of the parts that change them, what they are for, and `fit`."""
+    plain = list(chain.from_iterable(map(_plain, parts)))
+    of_model = [part for part in plain if part.target != ("fit",)]
     # A normalization's code shows the first of its layers as a pattern for all.
-    printing = [part for part in others if _LAYER in part.code and part.knob != "normalization"]
-    printed = {name for part in printing for name in part.target}
+    printing = [part for part in of_model if not is_wider(part) and part.knob != "normalization"]
+    printed = {name for part in printing if _prints_layers(part) for name in part.target}
     codes = [code_without(part, printed) if is_wider(part) else part.code for part in of_model]
-    lines = [line for code in codes for line in code.splitlines()]
-    compiled = [line for line in lines if line.startswith(_COMPILE)]
-    fitted = [part.code for part in parts if part not in of_model]
-    return "\n".join([*(line for line in lines if not line.startswith(_COMPILE)), *compiled[:1], *fitted])
+    halves = [sections(code) for code in codes]
+    definition = [line for first, _ in halves for line in first]
+    lines = [(part, line) for part, (_, second) in zip(of_model, halves, strict=True) for line in second]
+    saying = [part for part, line in lines if line.startswith(_LOSS)]
+    changing = [part for part in saying if part.changes_loss]
+    said = (changing or saying)[-1:]
+    afterwards = [
+        *_last(lines, _LOSS, said),
+        *_last(lines, _OPTIMIZER, [part for part in of_model if part.makes_optimizer]),
+        *(line for _, line in lines if not line.startswith((_LOSS, _OPTIMIZER, _COMPILE))),
+        *_last(lines, _COMPILE, said),
+        *(part.code for part in plain if part.target == ("fit",)),
+    ]
+    return snippet("\n".join(definition), "\n".join(afterwards))
+
+
+def _plain(part: Prescription) -> tuple[Prescription, ...]:
+    """What it joins, or itself."""
+    inside = part.settings.get("parts")
+    return tuple(map(Prescription.from_dict, inside)) if inside else (part,)
+
+
+def _prints_layers(part: Prescription) -> bool:
+    return any(_LAYER in line for line in sections(part.code)[0])
+
+
+def _last(lines: Sequence[tuple[Prescription, str]], start: str, preferred: Sequence[Prescription]) -> tuple[str, ...]:
+    """The last line that begins so, one of these prescriptions if there is any; empty for no line."""
+    found = [(part, line) for part, line in lines if line.startswith(start)]
+    first = [line for part, line in found if any(part is each for each in preferred)]
+    return tuple((first or [line for _, line in found])[-1:])

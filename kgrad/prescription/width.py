@@ -10,6 +10,7 @@ from kgrad.log.run_log import RunLog
 from kgrad.log.structure import Structure
 from kgrad.prescription.layer_code import comment_of, layers_code
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.snippet import sections, snippet
 
 # Others that take any number and need no change beside them.
 _INDIFFERENT = re.compile(
@@ -56,7 +57,7 @@ def _wider(log: RunLog, finding: Finding, fewer_than: int, wanted: int, others: 
         after=f"{wanted} units in {comment_of(names)}",
         why=f"{comment_of(names)} {'has' if len(names) == 1 else 'have'} {units}; {others}; wider ones get stuck less "
         "often (Safran & Shamir 2018).",
-        code="\n".join(layers_code([(layer, {"units": str(wanted)})]) for layer in narrow),
+        code=snippet("\n".join(layers_code([(layer, {"units": str(wanted)})]) for layer in narrow)),
         finding=finding.rule,
         evidence=(Evidence("units of the narrowest hidden layer", float(fewest), "units", float(wanted)),),
         settings={"layers": {name: {"units": wanted} for name in names}},
@@ -71,8 +72,8 @@ def is_wider(prescription: Prescription) -> bool:
 
 def code_without(wider: Prescription, names: Collection[str]) -> str:
     """Its code without the lines for these layers, which other answers print with as many units."""
-    lines = zip(wider.target, wider.code.splitlines(), strict=True)  # one for each layer
-    return "\n".join(line for name, line in lines if name not in names)
+    lines = zip(wider.target, sections(wider.code)[0], strict=True)  # one for each layer
+    return snippet("\n".join(line for name, line in lines if name not in names))
 
 
 def widened(log: RunLog, wider: Prescription) -> RunLog:

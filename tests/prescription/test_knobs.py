@@ -13,6 +13,7 @@ from kgrad.log.batch import BatchFacts
 from kgrad.log.structure import Layer, Variable
 from kgrad.prescription.learning_rate import TARGET_RATIO, steepest_rate
 from kgrad.prescription.prescribe import KNOBS, prescribe
+from kgrad.prescription.snippet import sections
 
 from ..diagnosis.rules.cases import deep
 from ..diagnosis.rules.test_learning_rate_too_high import swinging, thrown
@@ -33,26 +34,31 @@ def named(rule, log, **details):
 
 
 def runs_as_pasted(prescription):
-    """Executes the code with what a person has at hand."""
+    """Executes the code with what a person has at hand: nothing but Keras, a compiled model and the data."""
     keras.utils.set_random_seed(0)
-    x, y = VALUES.astype("float32"), LABELS.astype("float32")
+    x, y = VALUES.astype("float32"), np.repeat(LABELS[:, None], 3, 1).astype("float32")
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
     model.compile("sgd", "mse")
-    space = {"keras": keras, "model": model, "x": x, "y": y, "optimizer": keras.optimizers.SGD(), "loss": "mse"}
-    space["x"] = keras.ops.convert_to_tensor(x) if "Add()" in prescription.code else x
-    code = prescription.code
-    if code.startswith("callbacks="):
-        code = code.removeprefix("callbacks=")
-    code = code.replace("y=y", "y=y[:, None].repeat(3, 1)")
-    if "model.fit(" in code:
-        space["y"] = np.repeat(y[:, None], 3, 1)
-        code = code.replace("epochs=", "verbose=0, epochs=0 * ")
-    if "set_dtype_policy" in code:
-        code += '\nkeras.config.set_dtype_policy("float32")'
-    if "residual" in prescription.after:
-        code = code.replace("Dense(8", "Dense(6")
-    exec("\n".join(line.rstrip(",") for line in code.splitlines()), space)
+    definition, afterwards = sections(prescription.code)
+    layers_are_made(definition)
+    code = "\n".join(afterwards).replace("epochs=", "verbose=0, epochs=0 * ")
+    space = {"keras": keras, "model": model, "x": x, "y": y, "x_val": x, "y_val": y}
+    policy = keras.config.dtype_policy()
+    exec(code, space)
+    keras.config.set_dtype_policy(policy)
     return space
+
+
+def layers_are_made(definition):
+    """Each line makes a layer, or is a statement about the layers that stand for `x` in the model's definition."""
+    space = {"keras": keras, "x": keras.Input((8,))}
+    for line in definition:
+        if line.startswith("keras.layers."):
+            made = eval(line, {"keras": keras})
+            assert isinstance(made[0] if isinstance(made, tuple) else made, keras.layers.Layer), line
+        else:
+            assert line.startswith(("# ", "branch = ", "x = ")), line
+            exec(line, space)
 
 
 def test_every_rule_has_an_answer_but_those_that_are_the_code_s_own_matter():
@@ -178,7 +184,7 @@ def test_a_plain_recurrent_layer_is_gated(rule):
     offered = named(rule, replace(log, structure=structure))
     gated = next(each for each in offered if each.knob == "architecture")
     assert rule != "plateau" or offered[0] is gated
-    assert gated.code.startswith("keras.layers.LSTM(8, return_sequences=True, go_backwards=True)")
+    assert "\nkeras.layers.LSTM(8, return_sequences=True, go_backwards=True)" in gated.code
     runs_as_pasted(gated)
 
 

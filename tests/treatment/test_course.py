@@ -9,6 +9,7 @@ import pytest
 import kgrad
 from kgrad.diagnosis.finding import Finding
 from kgrad.prescription import prescribe
+from kgrad.prescription.snippet import snippet
 from kgrad.prescription.sound import sound_changes
 from kgrad.treatment import rounds
 from kgrad.treatment.health import is_progress, is_well
@@ -57,16 +58,16 @@ def test_healed_with_something_left_to_learn_the_next_changes_are_tried_in_place
 
 
 def test_the_code_of_a_story_makes_each_layer_once():
-    first = prescription("activation", ["d"], code='keras.layers.Dense(16, activation="relu")  # d')
+    first = prescription("activation", ["d"], code=snippet('keras.layers.Dense(16, activation="relu")  # d'))
     other = 'keras.layers.Dense(16, activation="elu")  # d\nkeras.layers.Dense(4)  # e'
     adam, sgd = (f"optimizer = keras.optimizers.{x}()\nmodel.compile(optimizer=optimizer)" for x in ("Adam", "SGD"))
     changes = [
         first,
         prescription("optimizer", ["optimizer"], code=sgd),
-        prescription("activation", ["d", "e"], code=other),
+        prescription("activation", ["d", "e"], code=snippet(other)),
     ]
     code = _code([*changes, prescription("optimizer", ["optimizer"], code=adam)])
-    assert code.splitlines() == [*other.splitlines(), *adam.splitlines()]
+    assert code == snippet(other, adam)
 
 
 @pytest.mark.slow

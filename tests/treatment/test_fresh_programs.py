@@ -93,7 +93,7 @@ def test_of_several_inputs_those_off_scale_are_scaled(tmp_path, columns):
     scaling = next(each for each in parts_of(sick.prescriptions) if each.knob == "input_scaling")
     assert scaling.settings["inputs"] == [0]
     cured = apply(model, scaling, seed=0, x=x)
-    space = {"keras": keras, "model": apply(model, (), seed=0), "x": x, "optimizer": "adam", "loss": model.loss}
+    space = {"keras": keras, "model": apply(model, (), seed=0), "x": x}
     exec(scaling.code, space)
     theirs, mine = (each.predict(x, verbose=0) for each in (space["model"], cured))
     assert np.allclose(theirs, mine, atol=1e-3)

@@ -8,6 +8,7 @@ from kgrad.diagnosis.rule import Rule, find_rule
 from kgrad.log.batch import BatchFacts
 from kgrad.log.structure import Layer
 from kgrad.prescription import prescribe
+from kgrad.prescription.snippet import sections
 
 from .cases import deep, outcome
 
@@ -113,7 +114,7 @@ def test_an_activation_in_a_layer_of_its_own_is_changed_there():
     bare, behind = replace(second, activation="linear"), Layer("act", "Softmax", 2, None, 8, ("dense_1",))
     layers = (first, bare, behind, replace(last, inbound=("act",)))
     log = replace(log, structure=replace(log.structure, layers=layers))
-    code = prescribe(log, diagnose(log))[0].code.splitlines()
+    code, _ = sections(prescribe(log, diagnose(log))[0].code)
     assert code[0].startswith("keras.layers.Dense(8, kernel_initializer=")
     assert "activation=" not in code[0]
     assert code[1] == 'keras.layers.Activation("relu")  # act'
