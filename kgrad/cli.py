@@ -62,8 +62,11 @@ def demo(
     open_report: Annotated[bool, typer.Option("--open/--no-open", help="Open the report in the browser.")] = True,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the report.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
+    prove: Annotated[
+        bool, typer.Option("--prove/--no-prove", help="Try the first prescription in short trainings.")
+    ] = True,
 ) -> None:
-    """Train a small sick network on real handwritten digits and write its report."""
+    """Train a small sick network on real handwritten digits, try the first cure and write the report."""
     if story not in STORY_NAMES:
         raise KgradError(f"there is no story {story!r}; the stories are: {', '.join(STORY_NAMES)}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -77,8 +80,10 @@ def demo(
         ) from error
     chosen = STORIES[story]
     console.print(f"[bold]{chosen.name}[/]: {chosen.about}, on 1,797 real handwritten digits")
-    examination, report = run_story(chosen, report=output, seed=seed)
+    examination, report = run_story(chosen, report=output, seed=seed, trials=int(prove))
     _print_summary(examination)
+    for trial in examination.trials:
+        console.print(f"\n[bold]Tried[/]\n  {escape(str(trial['summary']))}")
     console.print(f"\nrun     {escape(examination.log.path)}\nreport  {escape(str(report))}")
     if open_report and _has_browser():
         webbrowser.open(report.resolve().as_uri())

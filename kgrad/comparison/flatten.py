@@ -134,6 +134,8 @@ def _plain(value: Any) -> Setting:
     if isinstance(value, Mapping):
         if "class_name" not in value:
             return ", ".join(f"{key}={_plain(entry)}" for key, entry in value.items())
+        if isinstance(value.get("config"), str):  # a function of Keras' or of one's own: its name
+            return str(value["config"])
         # Nothing, zero and off are what Keras takes by itself.
         chosen = {key: entry for key, entry in (value.get("config") or {}).items() if entry and key not in _NAMES}
         inside = ", ".join(f"{key}={_plain(entry)}" for key, entry in chosen.items())

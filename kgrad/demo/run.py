@@ -12,6 +12,10 @@ from kgrad import workflow
 from kgrad.capture.monitor import GradientMonitor
 from kgrad.demo.digits import load
 from kgrad.demo.stories import Story
+from kgrad.treatment import prove
+
+# Three epochs of the digits: enough for a cure to show, and some seconds.
+_TRIAL_STEPS = 170
 
 
 class _Bar(keras.callbacks.Callback):
@@ -33,14 +37,16 @@ def run_story(
     folder: str | os.PathLike[str] = "runs",
     report: str | os.PathLike[str] | None = None,
     seed: int = 0,
+    trials: int = 0,
 ) -> tuple[workflow.Examination, Path]:
-    """Trains the story's network on the digits, with the one callback.
+    """Trains the story's network on the digits, with the one callback, and tries what is prescribed.
 
     Args:
         story: what to train.
         folder: where run folders go.
         report: where the report goes; `reports/<run>.html` by default.
         seed: seed of weights and batches.
+        trials: of so many prescriptions short trainings show what they do; 0 tries nothing.
 
     Returns:
         The examination and the path of the report.
@@ -59,6 +65,9 @@ def run_story(
     with Progress(*columns) as progress:
         bar = _Bar(progress, story)
         model.fit(x, y, batch_size=32, epochs=story.epochs, verbose=0, callbacks=[monitor, bar])
-    assert monitor.examination is not None
-    place = Path(report) if report else Path("reports") / f"{monitor.examination.log.name}.html"
-    return monitor.examination, workflow.write_report(monitor.examination, place)
+    examination = monitor.examination
+    assert examination is not None
+    if trials and examination.prescriptions:
+        examination = prove(examination, story.compiled(seed), x, y, most=trials, steps=_TRIAL_STEPS)
+    place = Path(report) if report else Path("reports") / f"{examination.log.name}.html"
+    return examination, workflow.write_report(examination, place)

@@ -18,6 +18,9 @@ _MOST_POINTS = 200
 # How the page marks a verdict, in the words of the gauges.
 _STATES = {"proven": "pass", "harmful": "fail", "no effect": "warn"}
 _WIDE = 1e3
+_SIDES = ("unchanged", "changed")
+# How the gradients were at the end: heading of the column -> its name in a trial.
+_HEALTH = {"Gradient, first over last layer": "depth_ratio", "Largest gradient": "largest_gradient"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class TrialCard:
         tried: each prescription in a few words.
         result: what the change did to loss and accuracy.
         says: how it was measured.
-        rows: seed, steps, loss of the unchanged and of the changed model.
+        headings: of the columns of the table by seed.
+        rows: seed, steps, loss of the unchanged and of the changed model, and of both what else was measured.
         contrast: the losses over the steps, means of the seeds; `None` where they were not kept.
         accuracy: of the changed model, the mean of the seeds; NaN where it was not measured.
     """
@@ -68,7 +72,8 @@ class TrialCard:
     tried: tuple[str, ...]
     result: str
     says: str
-    rows: tuple[tuple[str, str, str, str], ...]
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
     contrast: Contrast | None
     accuracy: float
 
@@ -140,13 +145,15 @@ def trial_card(data: Mapping[str, Any], names: Names) -> TrialCard:
     """The card of a trial, given as its `to_dict()`."""
     pairs = list(data.get("pairs", ()))
     verdict = clip(str(data["verdict"]))
+    headings, rows = _by_seed(pairs)
     return TrialCard(
         verdict,
         _STATES.get(verdict, "none"),
         tuple(names.sentence(str(each), 300) for each in data.get("tried", ())),
         _result(pairs) or names.sentence(str(data.get("summary", ""))),
         _how(data, pairs),
-        tuple(_row(pair) for pair in pairs),
+        headings,
+        rows,
         _losses(pairs),
         float(np.mean([_float(pair["changed"].get("accuracy")) for pair in pairs])) if pairs else math.nan,
     )
@@ -183,7 +190,7 @@ def _result(pairs: Sequence[Mapping[str, Any]]) -> str:
     if not pairs:
         return ""
     parts = [f"loss {_mean_loss(pairs, 'unchanged')} → {_mean_loss(pairs, 'changed')}"]
-    accuracies = [[pair[side].get("accuracy") for pair in pairs] for side in ("unchanged", "changed")]
+    accuracies = [[pair[side].get("accuracy") for pair in pairs] for side in _SIDES]
     if all(value is not None for values in accuracies for value in values):
         parts.append("accuracy " + " → ".join(f"{100 * float(np.mean(values)):.1f} %" for values in accuracies))
     return ", ".join(parts)
@@ -206,19 +213,37 @@ def _how(data: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> str:
     if gap:
         low, high = (f"{_float(gap[end]):+.3g}".replace("-", "−") for end in ("low", "high"))
         said += f"; difference of the losses {low} to {high} ({100 * gap['confidence']:g} % interval)"
-        if not all(math.isfinite(_float(pair[side]["loss"])) for pair in pairs for side in ("unchanged", "changed")):
+        if not all(math.isfinite(_float(pair[side]["loss"])) for pair in pairs for side in _SIDES):
             said += ", a loss that is not finite counting as the largest seen"
+    gap = data.get("accuracy_difference")
+    if gap:
+        low, high = (f"{100 * _float(gap[end]):+.1f}".replace("-", "−") for end in ("low", "high"))
+        said += f"; difference of the accuracies {low} to {high} points"
     return f"{said}."
 
 
-def _row(pair: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    unchanged, changed = (measured(_float(pair[side]["loss"]), "1") for side in ("unchanged", "changed"))
-    return clip(str(pair["seed"])), f"{pair['steps']:,}", unchanged, changed
+def _by_seed(pairs: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Headings and rows of the table by seed; what no seed has gets no column."""
+    columns = {
+        "Seed": [clip(str(pair["seed"])) for pair in pairs],
+        "Steps": [f"{pair['steps']:,}" for pair in pairs],
+        "Loss unchanged": [measured(_float(pair["unchanged"]["loss"]), "1") for pair in pairs],
+        "Loss changed": [measured(_float(pair["changed"]["loss"]), "1") for pair in pairs],
+    }
+    if all(pair[side].get("accuracy") is not None for pair in pairs for side in _SIDES):
+        columns["Accuracy"] = [
+            " → ".join(f"{100 * _float(pair[side]['accuracy']):.1f} %" for side in _SIDES) for pair in pairs
+        ]
+    if all(pair[side].get("health") for pair in pairs for side in _SIDES):
+        health = [[pair[side]["health"] for side in _SIDES] for pair in pairs]
+        for heading, name in _HEALTH.items():
+            columns[heading] = [" → ".join(number(_float(each.get(name))) for each in both) for both in health]
+    return tuple(columns), tuple(zip(*columns.values(), strict=True))
 
 
 def _losses(pairs: Sequence[Mapping[str, Any]]) -> Contrast | None:
     """The batches' losses over the steps, means of the seeds and of a few steps each."""
-    curves = [[pair[side].get("batch_losses") or () for pair in pairs] for side in ("unchanged", "changed")]
+    curves = [[pair[side].get("batch_losses") or () for pair in pairs] for side in _SIDES]
     length = min((len(losses) for side in curves for losses in side), default=0)
     if length < 2:
         return None

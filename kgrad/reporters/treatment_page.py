@@ -7,7 +7,11 @@ from typing import Any
 from kgrad.reporters.html import _asset, _environment, _hash
 from kgrad.reporters.wording import clip, number, title_of, visible
 
-_OUTCOMES = {"better": "Better, not yet healthy", "unchanged": "No cure found"}
+_OUTCOMES = {
+    "better": "Better, not yet healthy",
+    "unchanged": "No cure found",
+    "as given": "Returned as given: no training left it better",
+}
 _STATES = {"proven": "pass", "harmful": "fail", "no effect": "warn", "behind": "warn"}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from kgrad.prescription.prescription import Prescription
+from kgrad.treatment.arguments import check_model, chosen_of, whole_number
 from kgrad.treatment.compiling import compile_like
 from kgrad.treatment.copying import Copy, fresh_copy, kept_randomness, through_config
 from kgrad.treatment.errors import TreatmentError
@@ -42,9 +43,10 @@ def apply(
     Raises:
         TreatmentError: a prescription cannot be applied as a whole; the message says why. Nothing is changed.
     """
-    chosen = (prescriptions,) if isinstance(prescriptions, Prescription) else tuple(prescriptions)
+    check_model(model)
+    chosen = chosen_of(prescriptions)
     _check(model, chosen)
-    own_seed = random.getrandbits(32) if seed is None else seed
+    own_seed = random.getrandbits(32) if seed is None else whole_number("seed", seed, 0)
     with kept_randomness():  # whoever makes an initializer, a layer or an optimizer may draw
         plan = plan_of(model, chosen)
         copy = _copied(model, plan, own_seed, _code(chosen))
@@ -59,7 +61,13 @@ def _copied(model: keras.Model, plan: Plan, seed: int, code: str) -> Copy:
     try:
         return fresh_copy(model, plan.layers, plan.places, seed, plan.classes)
     except TreatmentError as error:
-        raise TreatmentError(f"{error}\nMake the change by hand:\n{code}" if code else str(error)) from error
+        raise TreatmentError(f"{error}{_by_hand(code)}") from error
+
+
+def _by_hand(code: str) -> str:
+    if code:
+        return f"\nMake the change by hand:\n{code}"
+    return " Train it with kgrad.GradientMonitor: the report says what to change there by hand."
 
 
 def _code(prescriptions: tuple[Prescription, ...]) -> str:
@@ -79,13 +87,12 @@ def _check(model: keras.Model, prescriptions: tuple[Prescription, ...]) -> None:
     if not is_graph(model):
         raise TreatmentError(
             f"{model.name!r} is a subclassed model ({type(model).__name__}): only its own code knows how its layers "
-            f"are connected. Make the change there by hand:\n{code}"
+            f"are connected.{_by_hand(code)}"
         )
     if not model.built or not model.compiled:
         missing = "compiled" if model.built else "built"
         raise TreatmentError(f"{model.name!r} is not {missing} yet; build and compile it before it is treated.")
     if type(model).compile is not keras.Model.compile:
         raise TreatmentError(
-            f"{type(model).__name__} has a compile() of its own, which kgrad cannot call for it. "
-            f"Make the change by hand:\n{code}"
+            f"{type(model).__name__} has a compile() of its own, which kgrad cannot call for it.{_by_hand(code)}"
         )

@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +11,6 @@ import numpy as np
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.together import joined
 from kgrad.treatment.apply import apply
-from kgrad.treatment.batches import endless
 from kgrad.treatment.errors import TreatmentError
 from kgrad.treatment.fitting import of_model
 from kgrad.treatment.interval import paired_interval
@@ -20,6 +18,7 @@ from kgrad.treatment.knobs import ELSEWHERE
 from kgrad.treatment.measure import Measure, badness, same_loss
 from kgrad.treatment.treatment import Attempt
 from kgrad.treatment.verdict import verdict_of
+from kgrad.treatment.watch import Data
 
 Change = tuple[Prescription, ...]
 NO_CHANGE: Change = ()
@@ -58,10 +57,10 @@ def changes_of(prescriptions: Sequence[Prescription], most: int) -> list[Change]
         most: how many changes at most.
     """
     of_models = [each for each in map(of_model, prescriptions) if each is not None]
-    able: list[Prescription] = []
+    different: dict[tuple[str, ...], Prescription] = {}
     for each in filter(_is_of_model, of_models):
-        if all(replace(each, conflicts_with=()) != replace(other, conflicts_with=()) for other in able):
-            able.append(each)
+        different.setdefault((each.knob, each.after, each.code), each)  # for two causes it is one change
+    able = list(different.values())
     singles: list[Change] = [(each,) for each in able]
     if able and able[0].knob == "several":
         return singles[:most]
@@ -105,10 +104,9 @@ def words(change: Change) -> tuple[str, ...]:
 def attempt(
     model: keras.Model,
     changes: Sequence[Change],
-    data: tuple[Any, Any],
+    data: Data,
     measure: Measure,
     steps: int,
-    batch_size: int,
     seed: int,
     advance: Callable[[int], None],
 ) -> list[Attempt]:
@@ -119,17 +117,16 @@ def attempt(
     Args:
         model: the model that is sick.
         changes: what to try.
-        data: `(x, y)` as `fit` takes them.
+        data: what to train on.
         measure: by what to judge.
         steps: training steps of each model and seed.
-        batch_size: rows per batch, for arrays.
         seed: the first one.
         advance: called with the training steps taken.
     """
     tried = [Tried(change) for change in changes]
     running = tried
     for number in range(_SEEDS):
-        running = _one_seed(model, running, data, measure, steps, batch_size, seed + number, advance)
+        running = _one_seed(model, running, data, measure, steps, seed + number, advance)
         if number == 0:
             running = sorted(running, key=lambda each: each.promise)[:_FINALISTS]
     return [_concluded(each) for each in tried]
@@ -138,10 +135,9 @@ def attempt(
 def _one_seed(
     model: keras.Model,
     running: Sequence[Tried],
-    data: tuple[Any, Any],
+    data: Data,
     measure: Measure,
     steps: int,
-    batch_size: int,
     seed: int,
     advance: Callable[[int], None],
 ) -> list[Tried]:
@@ -149,17 +145,17 @@ def _one_seed(
     models = {}
     for each in running:
         try:
-            models[id(each)] = apply(model, each.change, seed=seed, x=data[0])
+            models[id(each)] = apply(model, each.change, seed=seed, x=data.x)
         except TreatmentError as error:
             each.verdict, each.problem = "not applied", str(error)
     if not models:
         return []
     plain = apply(model, (), seed=seed)
-    _train(plain, data, steps, batch_size, seed)
+    _train(plain, data, steps, seed)
     advance(steps)
     for each in [each for each in running if id(each) in models]:
         try:
-            _train(models[id(each)], data, steps, batch_size, seed)
+            _train(models[id(each)], data, steps, seed)
         except Exception as error:  # built, but not of these data or on this machine; the others may be
             each.verdict, each.problem = "not applied", f"{type(error).__name__}: {error}"
             del models[id(each)]
@@ -180,10 +176,11 @@ def _one_seed(
     return going
 
 
-def _train(model: keras.Model, data: tuple[Any, Any], steps: int, batch_size: int, seed: int) -> None:
+def _train(model: keras.Model, data: Data, steps: int, seed: int) -> None:
     model.steps_per_execution = 1
-    for batch in islice(endless(*data, batch_size, seed), steps):
-        model.train_on_batch(*batch)
+    of_classes = data.arguments.get("class_weight")
+    for x, y, weights in islice(data.batches(seed), steps):
+        model.train_on_batch(x, y, sample_weight=weights, class_weight=of_classes)
 
 
 def _concluded(tried: Tried) -> Attempt:

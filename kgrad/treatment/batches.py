@@ -1,6 +1,7 @@
 """Batches to try a model on: from arrays or from a `tf.data.Dataset`."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -18,7 +19,65 @@ _MEASURED_ROWS = 1024
 _MEASURED_BATCHES = 16
 
 
-def endless(x: Any, y: Any, batch_size: int, seed: int) -> Iterator[Batch]:
+@dataclass(frozen=True)
+class WholeSet:
+    """All rows in their order, in batches, as often as it is gone through.
+
+    Attributes:
+        x: arrays, or a `tf.data.Dataset` of batches.
+        y: targets; `None` for a dataset.
+        weights: of the rows; `None` for a dataset, which brings its own, and for none.
+        batch_size: rows per batch, for arrays.
+        most: so many batches at most; `None` for all there are.
+    """
+
+    x: Any
+    y: Any
+    weights: Any
+    batch_size: int
+    most: int | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        """One pass.
+
+        Raises:
+            TreatmentError: there are no batches, or not all arrays have the same number of rows.
+        """
+        if isinstance(self.x, tf.data.Dataset):
+            yield from islice(_passed(self.x, self.y), self.most)
+            return
+        rows = _rows(self.x, self.y, self.weights)
+        for start in islice(range(0, rows, self.batch_size), self.most):
+            yield _taken(self.x, self.y, self.weights, slice(start, start + self.batch_size))
+
+
+def validation_batches(validation: Any, batch_size: int, most: int | None = None) -> WholeSet:
+    """All of what `fit` takes as `validation_data`, the weights of its rows included.
+
+    Args:
+        validation: `(x, y)`, `(x, y, sample_weight)` or a dataset.
+        batch_size: rows per batch, for arrays.
+        most: so many batches at most, which a dataset without end needs.
+
+    Raises:
+        TreatmentError: it is none of these, or a dataset without end.
+    """
+    if isinstance(validation, tf.data.Dataset):
+        if most is None and int(validation.cardinality()) == tf.data.INFINITE_CARDINALITY:
+            raise TreatmentError(
+                "The validation dataset has no end: give it one with .take(), or give fit's validation_steps."
+            )
+        return WholeSet(validation, None, None, batch_size, most)
+    if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
+        got = f"{len(validation)} parts" if isinstance(validation, (tuple, list)) else type(validation).__name__
+        raise TreatmentError(
+            f"The validation data are {got}; expected (x, y), (x, y, sample_weight) or a tf.data.Dataset."
+        )
+    x, y, *weights = validation
+    return WholeSet(x, y, weights[0] if weights else None, batch_size, most)
+
+
+def endless(x: Any, y: Any, batch_size: int, seed: int, weights: Any = None) -> Iterator[Batch]:
     """Batches for training, without end; the same for the same seed where the data are arrays.
 
     Arrays are shuffled anew for each pass, and only full batches are given. A dataset decides by itself on the order
@@ -29,34 +88,41 @@ def endless(x: Any, y: Any, batch_size: int, seed: int) -> Iterator[Batch]:
         y: targets; `None` for a dataset.
         batch_size: rows per batch, for arrays.
         seed: of the order, for arrays.
+        weights: of the rows, for arrays; `None` for none.
 
     Raises:
         TreatmentError: there are no batches, or not all arrays have the same number of rows.
     """
-    if isinstance(x, tf.data.Dataset):
-        yield from _repeated(x, y)
-    rows = _rows(x, y)
+    while isinstance(x, tf.data.Dataset):
+        yield from _passed(x, y)
+    rows = _rows(x, y, weights)
     size = min(batch_size, rows)
     generator = np.random.default_rng(seed)
     while True:
         order = generator.permutation(rows)
         for start in range(0, rows - size + 1, size):
-            yield _taken(x, y, order[start : start + size])
+            yield _taken(x, y, weights, order[start : start + size])
 
 
-def measured(x: Any, y: Any, batch_size: int) -> list[Batch]:
-    """The batches that losses are measured on: rows evenly spaced over arrays, the first batches of a dataset.
+def measured(x: Any, y: Any, batch_size: int, weights: Any = None) -> list[Batch]:
+    """Batches of training data that losses are measured on: rows evenly spaced over arrays, a dataset's first ones.
+
+    Args:
+        x: arrays, or a `tf.data.Dataset` of batches.
+        y: targets; `None` for a dataset.
+        batch_size: rows per batch, for arrays.
+        weights: of the rows, for arrays; `None` for none.
 
     Raises:
         TreatmentError: as in `endless`.
     """
     if isinstance(x, tf.data.Dataset):
-        return list(islice(_repeated(x, y), min(_MEASURED_BATCHES, _length(x))))
-    rows = _rows(x, y)
+        return list(islice(_passed(x, y), _MEASURED_BATCHES))
+    rows = _rows(x, y, weights)
     size = min(batch_size, rows)
     count = max(min(rows, _MEASURED_ROWS) // size, 1)
     chosen = np.linspace(0, rows - 1, count * size).round().astype(int)
-    return [_taken(x, y, part) for part in np.split(chosen, count)]
+    return [_taken(x, y, weights, part) for part in np.split(chosen, count)]
 
 
 def probe_batch(x: Any, y: Any, rows: int) -> Batch:
@@ -66,36 +132,32 @@ def probe_batch(x: Any, y: Any, rows: int) -> Batch:
 
 def _spaced(x: Any, y: Any, rows: int) -> Batch:
     available = _rows(x, y)
-    return _taken(x, y, np.linspace(0, available - 1, min(rows, available)).round().astype(int))
+    return _taken(x, y, None, np.linspace(0, available - 1, min(rows, available)).round().astype(int))
 
 
-def _repeated(dataset: tf.data.Dataset, y: Any) -> Iterator[Batch]:
+def _passed(dataset: tf.data.Dataset, y: Any) -> Iterator[Batch]:
+    """One pass over a dataset."""
     if y is not None:
         raise TreatmentError("A tf.data.Dataset brings its own targets: give no y beside it.")
     empty = True
-    while True:
-        for batch in dataset:
-            empty = False
-            yield keras.utils.unpack_x_y_sample_weight(batch)
-        if empty:
-            raise TreatmentError("The dataset has no batches.")
+    for batch in dataset:
+        empty = False
+        yield keras.utils.unpack_x_y_sample_weight(batch)
+    if empty:
+        raise TreatmentError("The dataset has no batches.")
 
 
-def _length(dataset: tf.data.Dataset) -> int:
-    """Number of batches; where the dataset does not know it, as many as are wanted."""
-    known = int(dataset.cardinality())
-    return known if known > 0 else _MEASURED_BATCHES
-
-
-def _rows(x: Any, y: Any) -> int:
-    counts = {int(np.shape(leaf)[0]) if np.ndim(leaf) else 0 for leaf in keras.tree.flatten((x, y)) if leaf is not None}
+def _rows(*parts: Any) -> int:
+    leaves = [leaf for leaf in keras.tree.flatten(parts) if leaf is not None]
+    counts = {int(np.shape(leaf)[0]) if np.ndim(leaf) else 0 for leaf in leaves}
     if len(counts) != 1 or counts == {0}:
-        raise TreatmentError(f"x and y need one common number of rows, and have {sorted(counts)}.")
+        kinds = ", ".join(sorted({type(leaf).__name__ for leaf in leaves}))
+        raise TreatmentError(f"x and y need one common number of rows, and have {sorted(counts)} ({kinds}).")
     return counts.pop()
 
 
-def _taken(x: Any, y: Any, rows: Any) -> Batch:
+def _taken(x: Any, y: Any, weights: Any, rows: Any) -> Batch:
     def take(leaf: Any) -> Any:
         return None if leaf is None else np.asarray(leaf)[rows]
 
-    return keras.tree.map_structure(take, x), keras.tree.map_structure(take, y), None
+    return keras.tree.map_structure(take, x), keras.tree.map_structure(take, y), take(weights)

@@ -195,8 +195,7 @@ class Course:
         def advance(taken: int) -> None:
             state.used += taken
 
-        data, rows = (state.data.x, state.data.y), state.data.batch_size
-        attempts = attempt(search.base, changes, data, self._measure, steps, rows, self._seed, advance)
+        attempts = attempt(search.base, changes, state.data, self._measure, steps, self._seed, advance)
         places, reason = ranked(attempts)
         self._rounds.tell(attempts=tuple(attempts), trial_steps=state.used - before, reason=f"{search.why}{reason}")
         self._bar()

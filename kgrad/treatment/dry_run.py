@@ -9,6 +9,7 @@ import keras
 
 from kgrad.prescription.prescription import Prescription
 from kgrad.treatment.apply import apply
+from kgrad.treatment.arguments import check_data, check_model, fitting_data
 from kgrad.treatment.batches import probe_batch
 from kgrad.treatment.depth_profile import depth_profile
 
@@ -90,10 +91,14 @@ def dry_run(
         seed: of the initial weights.
 
     Raises:
-        TreatmentError: the prescriptions cannot be applied, or there are no rows.
+        TreatmentError: the prescriptions cannot be applied, or the data do not fit.
     """
+    check_model(model)
+    changed = apply(model, prescriptions, seed=seed, x=x)
+    check_data(model, x, y)
     batch = probe_batch(x, y, _ROWS)
-    before, after = (depth_profile(apply(model, each, seed=seed, x=x), batch) for each in ((), prescriptions))
+    with fitting_data(model):
+        before, after = (depth_profile(each, batch) for each in (apply(model, (), seed=seed), changed))
     return DryRun(
         tuple(
             LayerChange(

@@ -7,6 +7,7 @@ import keras
 
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.together import joined
+from kgrad.treatment.arguments import chosen_of
 
 # Arguments of `fit` as they are named there.
 _ARGUMENTS = ("epochs", "batch_size")
@@ -46,7 +47,7 @@ def fit_arguments(prescriptions: Prescription | Sequence[Prescription], **argume
         All arguments, with the prescribed `epochs` and `batch_size`, and with early stopping behind the callbacks
         where it was prescribed; it watches the training loss where there are no validation data.
     """
-    chosen = (prescriptions,) if isinstance(prescriptions, Prescription) else tuple(prescriptions)
+    chosen = chosen_of(prescriptions)
     changed = dict(arguments)
     for each in filter(of_fit, parts_of(chosen)):
         changed |= {name: each.settings[name] for name in _ARGUMENTS if name in each.settings}

@@ -4,12 +4,11 @@ import math
 
 from kgrad import workflow
 from kgrad.diagnosis.finding import at_least
-from kgrad.diagnosis.loss_curve import late_fall
+from kgrad.diagnosis.loss_curve import FALLS, late_fall
+from kgrad.diagnosis.skill import learned_most
 from kgrad.prescription.sound import LITTLE_LEARNED
 from kgrad.treatment.measure import Score
 
-# As in the rule `slow-convergence`: a loss that falls by this share over the last half may not have arrived.
-_FALLS = 0.02
 # An accuracy or R² that leaves nothing to look for (own choice).
 NEARLY_ALL = 0.99
 
@@ -26,20 +25,21 @@ def is_progress(before: workflow.Examination, old: Score, after: workflow.Examin
     ]
     if causes[0] != causes[1] or None in (old.loss, new.loss) or math.inf in (old.loss, new.loss):
         return True
-    right = (old.accuracy or 0.0) + _FALLS < (new.accuracy or 0.0)
-    return right or old.loss - new.loss > _FALLS * abs(old.loss)  # type: ignore[operator, arg-type]
+    right = (old.accuracy or 0.0) + FALLS < (new.accuracy or 0.0)
+    return right or old.loss - new.loss > FALLS * abs(old.loss)  # type: ignore[operator, arg-type]
 
 
 def is_well(examination: workflow.Examination) -> bool:
-    """Whether nothing was found, and no note says that it learned little and came to rest."""
+    """Whether nothing was found, and it did not come to rest with much left to learn."""
     return is_no_worse(examination, "info") and (falls_still(examination) or not learned_little(examination))
 
 
 def learned_little(examination: workflow.Examination) -> bool:
-    """Whether the rule of last resort says that less than half was learned."""
-    return any(each.rule == LITTLE_LEARNED for each in examination.diagnosis.findings)
+    """Whether the rule of last resort says so, or not even most was learned."""
+    noted = any(each.rule == LITTLE_LEARNED for each in examination.diagnosis.findings)
+    return noted or not learned_most(examination.log)
 
 
 def falls_still(examination: workflow.Examination) -> bool:
     """Noise may hide a fall that goes on; going on is measured anyway."""
-    return late_fall(examination.log)[0] > _FALLS
+    return late_fall(examination.log)[0] > FALLS

@@ -1,12 +1,13 @@
 """One number by which models with different losses and penalties are compared on the same rows."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from kgrad.treatment.batches import Batch
@@ -41,40 +42,55 @@ class Measure:
 
     Args:
         model: the compiled model that was given.
-        batches: what all are measured on.
+        batches: what all are measured on; gone through for each model.
+
+    Attributes:
+        rows: how many rows are measured on; known once a model was.
     """
 
-    def __init__(self, model: keras.Model, batches: Sequence[Batch]) -> None:
+    def __init__(self, model: keras.Model, batches: Iterable[Batch]) -> None:
         self._model = model
         self._batches = batches
         self._shape = tuple(model.outputs[0].shape[1:])
         self._logits = _takes_logits(model)
-
-    @property
-    def rows(self) -> int:
-        """How many rows are measured on."""
-        return sum(len(keras.tree.flatten(batch[0])[0]) for batch in self._batches)
+        self.rows = 0
 
     def of(self, model: keras.Model) -> Score:
-        """The score of a model that takes the same rows."""
-        rows = [len(keras.tree.flatten(batch[0])[0]) for batch in self._batches]
-        predicted = [model.predict_on_batch(batch[0]) for batch in self._batches]
+        """The score of a model that takes the same rows.
+
+        The loss is that of `evaluate` without penalties: softmax and sigmoid outputs are taken as logits again, where
+        Keras does so, and weights of rows count.
+        """
         same = tuple(model.outputs[0].shape[1:]) == self._shape and _takes_logits(model) == self._logits
-        loss = None
-        if same:
-            losses = [
-                float(self._model._compile_loss(y, out, weight))
-                for (_, y, weight), out in zip(self._batches, predicted, strict=True)
-            ]
-            loss = float(np.average(losses, weights=rows))
-            loss = loss if math.isfinite(loss) else math.inf
-        compared = _joined(self._batches, predicted)
+        same = same and self._model._compile_loss is not None
+        forward = self._forward(model, same)
+        rows, losses, wanted, predicted = [], [], [], []
+        for batch in self._batches:
+            out, loss = forward(*batch)
+            rows.append(len(keras.tree.flatten(batch[0])[0]))
+            losses.append(float(loss))
+            wanted.append(batch[1])
+            predicted.append(out)
+        self.rows = sum(rows)
+        loss = float(np.average(losses, weights=rows)) if same else None
+        if loss is not None and not math.isfinite(loss):
+            loss = math.inf
+        compared = _joined(wanted, predicted)
         if compared is None:
             return Score(loss, None)
         accuracy = _accuracy(*compared, _takes_logits(model))
         if accuracy is not None:
             return Score(loss, accuracy)
         return Score(loss, None, _r_squared(*compared), _rounded(*compared))
+
+    def _forward(self, model: keras.Model, same: bool) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
+        """The predictions for a batch and their loss, 0 where it says nothing."""
+
+        def forward(x: Any, y: Any, weights: Any) -> tuple[Any, Any]:
+            out = model(x, training=False)
+            return out, self._model._compile_loss(y, out, weights) if same else 0.0
+
+        return forward if model.run_eagerly else tf.function(forward, reduce_retracing=True)
 
 
 def badness(score: Score, same_loss: bool) -> float | None:
@@ -110,10 +126,23 @@ def is_better(new: Score, old: Score, same_loss: bool, rows: int) -> bool:
     if new.loss == math.inf or old.loss == math.inf:
         return old.loss == math.inf and new.loss != math.inf
     if new.accuracy is not None and old.accuracy is not None:
-        gap, middle = new.accuracy - old.accuracy, (new.accuracy + old.accuracy) / 2
-        if abs(gap) > 2 * math.sqrt(2 * middle * (1 - middle) / rows) or not same_loss:
+        gap = new.accuracy - old.accuracy
+        if abs(gap) > _noise(new.accuracy, old.accuracy, rows) or not same_loss:
             return gap > 0
     return new.loss is not None and old.loss is not None and new.loss < old.loss
+
+
+def is_less_right(new: Score, old: Score, rows: int) -> bool:
+    """Whether a model is right about fewer rows, beyond the noise that `is_better` counts."""
+    if new.accuracy is None or old.accuracy is None:
+        return False
+    return old.accuracy - new.accuracy > _noise(new.accuracy, old.accuracy, rows)
+
+
+def _noise(one: float, other: float, rows: int) -> float:
+    """Two standard deviations of the difference of two accuracies."""
+    middle = (one + other) / 2
+    return 2 * math.sqrt(2 * middle * (1 - middle) / rows)
 
 
 def are_alike(one: Score, other: Score) -> bool:
@@ -141,11 +170,12 @@ def _takes_logits(model: keras.Model) -> bool:
     return isinstance(model.loss, keras.losses.Loss) and bool(model.loss.get_config().get("from_logits"))
 
 
-def _joined(batches: Sequence[Batch], predicted: Sequence[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
+def _joined(wanted: Sequence[Any], predicted: Sequence[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Targets and predictions of all batches; `None` for several outputs and where there are no targets."""
-    if not all(isinstance(out, np.ndarray) for out in predicted) or any(batch[1] is None for batch in batches):
+    if not all(hasattr(part, "shape") for part in (*wanted, *predicted)):
         return None
-    return np.concatenate([np.asarray(batch[1]) for batch in batches]), np.concatenate(predicted)
+    truth, out = (np.concatenate([np.asarray(each) for each in parts]) for parts in (wanted, predicted))
+    return truth, out
 
 
 def _accuracy(truth: NDArray[Any], out: NDArray[Any], logits: bool) -> float | None:
@@ -163,6 +193,12 @@ def _accuracy(truth: NDArray[Any], out: NDArray[Any], logits: bool) -> float | N
         return None
     middle = 0.0 if logits else float(classes.mean())
     return float(np.mean((out[..., 0] > middle) == (truth == classes[1])))
+
+
+def accuracy_of_batches(batches: Sequence[tuple[Any, Any]], model: keras.Model) -> float | None:
+    """The same over batches of targets and the model's predictions of them."""
+    compared = _joined(*zip(*batches, strict=True)) if batches else None
+    return None if compared is None else _accuracy(*compared, _takes_logits(model))
 
 
 def _r_squared(truth: NDArray[Any], out: NDArray[Any]) -> float | None:

@@ -1,5 +1,7 @@
 """What prescriptions change, worked out and checked before anything is built."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,7 +58,7 @@ class Plan:
         if path not in self.places:
             raise TreatmentError(
                 f"The model has no layer {path!r}, which the {prescription.knob} prescription for "
-                f"{prescription.finding!r} changes. It has: {', '.join(self.places)}."
+                f"{prescription.finding!r} changes. It has: {', '.join(self.places)}.{_counted_on(path, self.places)}"
             )
         return self.places[path]
 
@@ -88,3 +90,17 @@ class Plan:
                 f"prescription for {prescription.finding!r} ({prescription.after}). Apply one of the two."
             )
         changes[argument] = value
+
+
+def _counted_on(path: str, places: Iterable[str]) -> str:
+    """Keras numbers the layers of a process: the same model built again has other names."""
+
+    def plain(name: str) -> str:
+        return re.sub(r"_\d+$", "", name)
+
+    if plain(path) not in map(plain, places):
+        return ""
+    return (
+        " Where the model was built again in this process, Keras has counted its layers on: call "
+        "keras.utils.clear_session() before it is built, or give its layers names."
+    )

@@ -8,6 +8,7 @@ import keras
 
 from kgrad.log.proofs import write_proofs
 from kgrad.log.strict_json import strict
+from kgrad.treatment.apply import apply
 from kgrad.treatment.dry_run import dry_run
 from kgrad.treatment.errors import TreatmentError
 from kgrad.treatment.trial import trial
@@ -19,7 +20,7 @@ _logger = logging.getLogger("kgrad")
 def prove(
     examination: Examination, model: keras.Model, x: Any, y: Any = None, *, most: int = 3, **trial_arguments: Any
 ) -> Examination:
-    """The examination with a dry run and a trial of each of its first prescriptions.
+    """The examination with a dry run of each of its prescriptions, and a trial of each of the first.
 
     They are kept in the run folder, in `proofs.json`, so that `kgrad report` shows them from then on.
 
@@ -28,22 +29,25 @@ def prove(
         model: the model as it was before the run: built and compiled, Sequential or Functional. It is not touched.
         x: inputs: an array, any nesting of arrays, or a `tf.data.Dataset` of batches with targets.
         y: targets; `None` for a dataset.
-        most: how many prescriptions to try; those that cannot be applied to a model are passed over.
+        most: how many trials; prescriptions that cannot be applied to a model are passed over.
         trial_arguments: as for `kgrad.trial`: `steps`, `seeds`, `seconds`, ...
+
+    Raises:
+        TreatmentError: no change can be made to such a model, or the data do not fit.
     """
     dry_runs: list[dict[str, Any]] = []
     trials: list[dict[str, Any]] = []
+    apply(model, ())  # refuses what no change can be made to
     for each in examination.prescriptions:
-        if len(trials) == most:
-            break
         try:
-            shown, tried = dry_run(model, each, x, y), trial(model, each, x, y, **trial_arguments)
+            apply(model, each, x=x)
         except TreatmentError:
             continue
-        dry_runs.append({"prescription": each.to_dict(), **shown.to_dict()})
-        trials.append({"prescription": each.to_dict(), **tried.to_dict()})
+        dry_runs.append({"prescription": each.to_dict(), **dry_run(model, each, x, y).to_dict()})
+        if len(trials) < most:
+            trials.append({"prescription": each.to_dict(), **trial(model, each, x, y, **trial_arguments).to_dict()})
     proven = replace(examination, dry_runs=tuple(map(strict, dry_runs)), trials=tuple(map(strict, trials)))
-    if examination.log.path and trials:
+    if examination.log.path and dry_runs:
         try:
             write_proofs(examination.log.path, proven.dry_runs, proven.trials)
         except OSError as error:

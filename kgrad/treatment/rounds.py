@@ -10,7 +10,7 @@ from kgrad import workflow
 from kgrad.prescription.prescription import Prescription
 from kgrad.treatment.apply import apply
 from kgrad.treatment.health import is_no_worse
-from kgrad.treatment.measure import Measure, Score, are_alike, is_better, same_loss
+from kgrad.treatment.measure import Measure, Score, are_alike, is_better, is_less_right, same_loss
 from kgrad.treatment.treatment import Attempt
 from kgrad.treatment.watch import State, round_of, watched
 
@@ -53,13 +53,14 @@ class Rounds:
 
         With diseases graver than what is tolerated it is not, however good.
         """
-        examination, steps, stopped = watched(patient, self._state.data, arguments, stop_on)
+        examination, steps, stopped = watched(patient, self._state.data, arguments, stop_on, self._state.left)
         self._state.used += steps
         score, severe = self._measure.of(patient), not is_no_worse(examination, "medium")
         adopted = self._is_best(patient, score, severe)
         if adopted and tolerated is not None and not is_no_worse(examination, tolerated):
             adopted, reason = False, reason or "Better than the best so far, but sick: not kept."
         if adopted:
+            self._state.earlier.append(self._state.score)
             self._state.best, self._state.score, self._state.changes = patient, score, list(changes)
         if adopted or not self._state.rounds:  # the first training is of the given model, kept as it was or not
             self._state.severe = severe
@@ -77,8 +78,11 @@ class Rounds:
             return not severe
         same = same_loss(self._model, patient) and same_loss(self._model, state.best)
         rows = self._measure.rows
-        first = not state.rounds and not is_better(state.score, score, same, rows)
-        return first or is_better(score, state.score, same, rows)
+        if not state.rounds:
+            return not is_better(state.score, score, same, rows)
+        # Many small steps down in accuracy, each within noise, are no noise together.
+        fallen = any(is_less_right(score, each, rows) for each in state.earlier)
+        return is_better(score, state.score, same, rows) and not fallen
 
     def tell(
         self,

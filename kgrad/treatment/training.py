@@ -13,6 +13,7 @@ import numpy as np
 from kgrad.treatment.batches import Batch
 from kgrad.treatment.depth_profile import depth_profile
 from kgrad.treatment.errors import TreatmentError
+from kgrad.treatment.measure import accuracy_of_batches
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Outcome:
     Attributes:
         first_loss: the compiled loss before training.
         loss: the same after it, on the same rows.
-        accuracy: after training, `None` where no accuracy was compiled.
+        accuracy: after training: the compiled one, or the share of right classes; `None` where there are none.
         health: of its gradients.
         batch_losses: the loss of each training step.
     """
@@ -53,7 +54,7 @@ class Outcome:
 def train_side_by_side(
     models: Sequence[keras.Model],
     batches: Iterable[Batch],
-    measured: Sequence[Batch],
+    measured: Iterable[Batch],
     steps: int,
     seconds: float,
     advance: Callable[[], None],
@@ -82,21 +83,32 @@ def train_side_by_side(
     return tuple(_outcome(*each, measured) for each in zip(models, first, losses, strict=True))
 
 
-def _outcome(model: keras.Model, first_loss: float, losses: list[float], measured: Sequence[Batch]) -> Outcome:
+def _outcome(model: keras.Model, first_loss: float, losses: list[float], measured: Iterable[Batch]) -> Outcome:
     loss, accuracy = _measure(model, measured)
-    norms = [state.gradient_norm for state in depth_profile(model, measured[0]).values()]
+    norms = [state.gradient_norm for state in depth_profile(model, next(iter(measured))).values()]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = float(np.float64(norms[0]) / norms[-1]) if norms else math.nan
     broken = float(np.mean(~np.isfinite(losses))) if losses else 0.0
     return Outcome(first_loss, loss, accuracy, Health(ratio, max(norms, default=math.nan), broken), tuple(losses))
 
 
-def _measure(model: keras.Model, batches: Sequence[Batch]) -> tuple[float, float | None]:
-    """Loss and accuracy, the mean over batches by their rows."""
-    logs = [model.test_on_batch(*batch, return_dict=True) for batch in batches]
-    rows = [len(keras.tree.flatten(batch[0])[0]) for batch in batches]
-    accuracy = next((name for name in logs[0] if "accuracy" in name or name == "acc"), None)
-    return _mean(logs, "loss", rows), None if accuracy is None else _mean(logs, accuracy, rows)
+def _measure(model: keras.Model, batches: Iterable[Batch]) -> tuple[float, float | None]:
+    """Loss and accuracy, the mean over batches by their rows; an accuracy that was not compiled is worked out."""
+    logs, rows, right = [], [], []
+    for batch in batches:
+        entry = model.test_on_batch(*batch, return_dict=True)
+        rows.append(len(keras.tree.flatten(batch[0])[0]))
+        logs.append(entry)
+        if not any(map(_is_accuracy, entry)) and len(model.outputs) == 1:
+            right.append((batch[1], model.predict_on_batch(batch[0])))
+    accuracy = next(filter(_is_accuracy, logs[0]), None)
+    if accuracy is not None:
+        return _mean(logs, "loss", rows), _mean(logs, accuracy, rows)
+    return _mean(logs, "loss", rows), accuracy_of_batches(right, model)
+
+
+def _is_accuracy(name: str) -> bool:
+    return "accuracy" in name or name == "acc"
 
 
 def _mean(logs: Sequence[dict[str, Any]], name: str, rows: Sequence[int]) -> float:

@@ -1,7 +1,6 @@
 """`treat`: trains under watch, heals and trains on."""
 
 import contextlib
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,14 +11,15 @@ from kgrad.prescription.epochs import ENOUGH_UPDATES
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.together import joined
 from kgrad.treatment.apply import apply
+from kgrad.treatment.arguments import check_data, check_model, fitting_data, whole_number
 from kgrad.treatment.attempts import words
-from kgrad.treatment.batches import endless, measured
 from kgrad.treatment.copying import kept_randomness
 from kgrad.treatment.course import Course
 from kgrad.treatment.errors import TreatmentError
+from kgrad.treatment.given_data import given_data, measured_on
 from kgrad.treatment.measure import Measure, Score
 from kgrad.treatment.treatment import Treatment
-from kgrad.treatment.watch import Data, State
+from kgrad.treatment.watch import State
 
 # A whole plain training has room this many times in the default budget: under watch, in trials, and once healed.
 _TRAININGS = 10
@@ -49,8 +49,8 @@ def treat(
         model: a built and compiled Sequential or Functional model with one output; it is not touched.
         x: inputs as `fit` takes them: an array, any nesting of arrays, or a `tf.data.Dataset` of known length.
         y: targets; `None` for a dataset.
-        budget: training steps of all models together; by default ten times those of the plain training, and 3,000
-            at least.
+        budget: training steps of all models together, the first training included; by default ten times those of the
+            plain training, and 3,000 at least.
         seed: of initial weights and of the batches of trials.
         progress: whether to draw a progress bar.
         fit_arguments: for `fit`: `epochs`, `batch_size`, `validation_data`, ...
@@ -58,31 +58,33 @@ def treat(
     Returns:
         The healed model, or the given one's copy where nothing was better, and the `Treatment`. On the validation
         data, or up to 1,024 rows of the training data where there are none, it is not worse than the given model:
-        accuracy decides where it differs by more than the noise of these rows, the loss otherwise; where the loss
-        itself is changed, accuracy or R² alone.
+        accuracy decides where it differs by more than the noise of these rows, the loss otherwise (that of
+        `evaluate`, without penalties); where the loss itself is changed, accuracy or R² alone.
 
     Raises:
-        TreatmentError: the model is a subclassed one, not compiled, has several outputs, or the data do not fit.
+        TreatmentError: the model is a subclassed one, not compiled, has several outputs, the data do not fit, or an
+            argument cannot be.
     """
-    x, y, validation, arguments = _separated(x, y, fit_arguments)
-    batch_size = int(arguments.get("batch_size") or 32)
-    given = apply(model, (), seed=seed, keep_weights=True)
+    check_model(model)
+    check_data(model, x, y)
+    steps = None if budget is None else whole_number("budget", budget)
+    given = apply(model, (), seed=whole_number("seed", seed, 0), keep_weights=True)
     if len(model.outputs) != 1:
         raise TreatmentError(f"{model.name!r} has {len(model.outputs)} outputs; treat compares models with one.")
-    rows = measured(*((x, y) if validation is None else _pair(validation)), batch_size)
-    measure = Measure(given, rows)
-    data = Data(x, y, validation, arguments, batch_size, _steps_per_epoch(x, y, batch_size, arguments))
-    first = measure.of(given)
-    state = State(data, max(_TRAININGS * data.whole, _LEAST_STEPS) if budget is None else budget, given, first)
+    data = given_data(x, y, fit_arguments)
+    measure = Measure(given, measured_on(data))
+    with fitting_data(model):
+        first = measure.of(given)
+    state = State(data, steps or max(_TRAININGS * data.whole, _LEAST_STEPS), given, first)
     with _bar(progress, state) as bar:
         healthy = Course(model, measure, state, seed, bar).run()
-    return state.best, _story(state, first, healthy, validation is not None)
+    return state.best, _story(state, first, healthy, data.validation is not None)
 
 
 def _story(state: State, first: Score, healthy: bool, validated: bool) -> Treatment:
     return Treatment(
         tuple(state.rounds),
-        "healthy" if healthy else "better" if state.changes else "unchanged",
+        _outcome(state, healthy),
         first.loss,
         first.accuracy,
         state.score.loss,
@@ -95,6 +97,12 @@ def _story(state: State, first: Score, healthy: bool, validated: bool) -> Treatm
         first.r_squared,
         state.score.r_squared,
     )
+
+
+def _outcome(state: State, healthy: bool) -> str:
+    if not any(each.adopted for each in state.rounds):
+        return "as given"
+    return "healthy" if healthy else "better" if state.changes else "unchanged"
 
 
 def _code(changes: list[Prescription]) -> str:
@@ -111,40 +119,6 @@ def _code(changes: list[Prescription]) -> str:
             kept.append(line)
         seen |= sets
     return "\n".join(reversed(kept))
-
-
-def _separated(x: Any, y: Any, arguments: dict[str, Any]) -> tuple[Any, Any, Any, dict[str, Any]]:
-    """The data, what to validate on, and the other arguments of `fit`; a `validation_split` is made here."""
-    rest = dict(arguments)
-    validation, share = rest.pop("validation_data", None), float(rest.pop("validation_split", 0.0) or 0.0)
-    if validation is None and share > 0:
-        total = len(keras.tree.flatten(x)[0])
-        cut = math.floor(total * (1 - share))  # as Keras cuts: the last rows
-        parts = [keras.tree.map_structure(lambda leaf, p=part: leaf[p], (x, y)) for part in _cut(cut)]
-        (x, y), validation = parts[0], parts[1]
-    return x, y, validation, rest
-
-
-def _cut(place: int) -> tuple[slice, slice]:
-    return slice(None, place), slice(place, None)
-
-
-def _pair(validation: Any) -> tuple[Any, Any]:
-    if isinstance(validation, (tuple, list)):
-        return validation[0], validation[1]
-    return validation, None
-
-
-def _steps_per_epoch(x: Any, y: Any, batch_size: int, arguments: dict[str, Any]) -> int:
-    if arguments.get("steps_per_epoch"):
-        return int(arguments["steps_per_epoch"])
-    if hasattr(x, "cardinality"):
-        known = int(x.cardinality())
-        if known <= 0:
-            raise TreatmentError("The dataset does not know its length; give steps_per_epoch.")
-        return known
-    next(endless(x, y, batch_size, 0))  # says what is wrong with the rows, if anything is
-    return math.ceil(len(keras.tree.flatten(x)[0]) / batch_size)
 
 
 @contextlib.contextmanager

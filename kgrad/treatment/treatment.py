@@ -74,7 +74,8 @@ class Treatment:
 
     Attributes:
         rounds: the trainings in order.
-        outcome: `"healthy"` (it was, or is now), `"better"` (still sick, but better than before) or `"unchanged"`.
+        outcome: `"healthy"` (it was, or is now), `"better"` (still sick, but better than before), `"unchanged"` (sick,
+            and no change was better), or `"as given"` (no training at all left it better than it came).
         loss_given: measured loss of the model as it was given, `None` where it cannot be measured.
         accuracy_given: its accuracy.
         loss: measured loss of the model that is returned.
@@ -104,16 +105,19 @@ class Treatment:
 
     @property
     def summary(self) -> str:
-        """What was wrong, what was kept and what it did, on one line."""
-        wrong = self.rounds[0].findings[0][0].replace("-", " ") if self.rounds[0].findings else "nothing"
-        parts = [f"{self.outcome}: {wrong} found", f"{'; '.join(self.changes) or 'no change'}"]
+        """What was wrong, what was kept and what it did, on one line: the first training's figures → the model's."""
         first = self.rounds[0]
-        if first.loss is not None and self.loss is not None:
-            parts.append(f"loss {first.loss:.3g} → {self.loss:.3g}")
-        if first.accuracy is not None and self.accuracy is not None:
-            parts.append(f"accuracy {100 * first.accuracy:.1f} % → {100 * self.accuracy:.1f} %")
-        if first.r_squared is not None and self.r_squared is not None:
-            parts.append(f"R² {first.r_squared:.3g} → {self.r_squared:.3g}")
+        wrong = first.findings[0][0].replace("-", " ") if first.findings else "nothing"
+        stays = "no training left it better" if self.outcome == "as given" else "no change"
+        parts = [f"{self.outcome}: {wrong} found", "; ".join(self.changes) or stays]
+        for name, before, after, form in (
+            ("loss", first.loss, self.loss, "{:.3g}"),
+            ("accuracy", first.accuracy, self.accuracy, "{:.1%}"),
+            ("R²", first.r_squared, self.r_squared, "{:.3g}"),
+        ):
+            if before is not None and after is not None:
+                said = "" if self.outcome == "as given" else f"{form.format(before)} → "
+                parts.append(f"{name} {said}{form.format(after)}".replace("%", " %"))
         return f"{'; '.join(parts)} on {self.measured_on}; {self.steps:,} of {self.budget:,} steps"
 
     def to_dict(self) -> Mapping[str, Any]:

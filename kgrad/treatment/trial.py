@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Any
 
 import keras
@@ -12,10 +13,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kgrad.prescription.prescription import Prescription
 from kgrad.treatment.apply import apply
-from kgrad.treatment.batches import Batch, endless, measured
+from kgrad.treatment.arguments import check_data, check_model, chosen_of, fitting_data, seeds_of, whole_number
+from kgrad.treatment.batches import endless, measured, validation_batches
 from kgrad.treatment.copying import kept_randomness
 from kgrad.treatment.errors import TreatmentError
-from kgrad.treatment.interval import Interval
+from kgrad.treatment.interval import Interval, paired_interval
 from kgrad.treatment.training import Outcome, train_side_by_side
 from kgrad.treatment.verdict import judge
 
@@ -49,6 +51,7 @@ class Trial:
         verdict: `"proven"`, `"no effect"`, `"harmful"` or `"not enough evidence"`. *No effect* means that these
             seeds show none that is worth a change: the interval holds 0, or the mean is below 1 % of the loss.
         measured_on: the rows that the losses are of, `"validation"` or `"training data"`.
+        accuracy_difference: of the final accuracies, changed minus unchanged; `None` for one seed, and for no classes.
     """
 
     tried: tuple[str, ...]
@@ -56,6 +59,7 @@ class Trial:
     difference: Interval | None
     verdict: str
     measured_on: str
+    accuracy_difference: Interval | None = None
 
     @property
     def summary(self) -> str:
@@ -69,6 +73,7 @@ class Trial:
             bounds = f"{100 * gap.confidence:g} % interval {gap.low:+.3g} … {gap.high:+.3g}"
             counted = " counting what is not finite as the largest loss seen" if self._has_broken else ""
             parts.append(f"difference {gap.mean:+.3g} ({bounds}){counted}")
+        parts.append(f"gradient of the first layer over the last one's {_depth_ratio(before)} → {_depth_ratio(after)}")
         taken = sorted({pair.steps for pair in self.pairs})
         steps = f"{taken[0]}" if len(taken) == 1 else f"{taken[0]} to {taken[-1]}"
         seeds = "1 seed" if len(self.pairs) == 1 else f"{len(self.pairs)} seeds"
@@ -112,17 +117,21 @@ def trial(
         batch_size: rows per batch; a dataset has its own.
         seconds: after how long no step is begun any more; each seed gets an even share. A seed whose time is up
             before its first step is left out.
-        validation: `(x, y)` or a dataset to measure the losses on; by default up to 1,024 rows of the training data.
+        validation: `(x, y)`, `(x, y, sample_weight)` or a dataset, all of which the losses are measured on; by default
+            up to 1,024 rows of the training data.
         progress: whether to draw a progress bar.
 
     Raises:
         TreatmentError: the prescriptions cannot be applied, the data do not fit, or there was time for no step.
     """
-    chosen = (prescriptions,) if isinstance(prescriptions, Prescription) else tuple(prescriptions)
-    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    if steps < 1 or batch_size < 1 or not numbers or len(set(numbers)) < len(numbers):
-        raise TreatmentError("A trial needs at least one step, one row per batch and one seed, all seeds different.")
-    fixed = _measured(x, y, validation, batch_size)
+    check_model(model)
+    chosen, numbers = chosen_of(prescriptions), seeds_of(seeds)
+    apply(model, chosen, seed=numbers[0], x=x)  # says what cannot be applied before anything is trained
+    check_data(model, x, y)
+    steps, batch_size = whole_number("steps", steps), whole_number("batch_size", batch_size)
+    if seconds is not None and not (isinstance(seconds, Real) and seconds > 0):
+        raise TreatmentError(f"seconds={seconds!r}: expected more than 0, or None for no bound.")
+    fixed = measured(x, y, batch_size) if validation is None else validation_batches(validation, batch_size)
     with kept_randomness(), _bar(progress) as bar:
         task = bar.add_task("trial", total=len(numbers) * steps)
         until = math.inf if seconds is None else time.monotonic() + seconds
@@ -131,7 +140,8 @@ def trial(
             share = (until - time.monotonic()) / (len(numbers) - place)
             models = [apply(model, each, seed=seed, x=x) for each in ((), chosen)]
             batches = endless(x, y, batch_size, seed)
-            both = train_side_by_side(models, batches, fixed, steps, share, lambda: bar.advance(task))
+            with fitting_data(model):
+                both = train_side_by_side(models, batches, fixed, steps, share, lambda: bar.advance(task))
             pairs.append(Pair(seed, len(both[0].batch_losses), *both))
             bar.update(task, completed=(place + 1) * steps)
     return _concluded(chosen, tuple(pair for pair in pairs if pair.steps), validation is not None)
@@ -147,17 +157,14 @@ def _concluded(prescriptions: Sequence[Prescription], pairs: tuple[Pair, ...], v
         difference,
         verdict,
         "validation" if validated else "training data",
+        _accuracy_interval(pairs),
     )
 
 
-def _measured(x: Any, y: Any, validation: Any, batch_size: int) -> list[Batch]:
-    if validation is None:
-        return measured(x, y, batch_size)
-    if isinstance(validation, (tuple, list)):
-        if len(validation) != 2:
-            raise TreatmentError("validation is (x, y) or a dataset.")
-        return measured(validation[0], validation[1], batch_size)
-    return measured(validation, None, batch_size)
+def _accuracy_interval(pairs: Sequence[Pair]) -> Interval | None:
+    known = [(pair.unchanged.accuracy, pair.changed.accuracy) for pair in pairs]
+    gaps = [after - before for before, after in known if before is not None and after is not None]
+    return paired_interval(gaps) if len(gaps) == len(known) else None
 
 
 def _mean_loss(outcomes: Sequence[Outcome]) -> str:
@@ -169,6 +176,11 @@ def _mean_loss(outcomes: Sequence[Outcome]) -> str:
 
 def _mean_accuracy(outcomes: Sequence[Outcome]) -> str:
     return f"{100 * np.mean([outcome.accuracy or 0.0 for outcome in outcomes]):.1f} %"
+
+
+def _depth_ratio(outcomes: Sequence[Outcome]) -> str:
+    """The middle one of the seeds."""
+    return f"{np.median([outcome.health.depth_ratio for outcome in outcomes]):.2g}"
 
 
 def _bar(progress: bool) -> Progress:

@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import keras
 from kgrad import workflow
 from kgrad.capture.monitor import GradientMonitor
 from kgrad.prescription.prescription import Prescription
+from kgrad.treatment.batches import Batch, endless
 from kgrad.treatment.errors import TreatmentError
 from kgrad.treatment.measure import Score
 from kgrad.treatment.treatment import Round
@@ -23,8 +25,8 @@ class Data:
     Attributes:
         x: inputs or a dataset.
         y: targets.
-        validation: `(x, y)` or a dataset, `None` for none.
-        arguments: the other arguments of `fit`.
+        validation: `(x, y)`, `(x, y, sample_weight)` or a dataset, `None` for none.
+        arguments: the other arguments of `fit`; `callbacks` is a list.
         batch_size: rows per batch, for arrays.
         per_epoch: steps of an epoch.
     """
@@ -35,6 +37,10 @@ class Data:
     arguments: dict[str, Any]
     batch_size: int
     per_epoch: int
+
+    def batches(self, seed: int) -> Iterator[Batch]:
+        """Batches for short trainings, without end, with the weights of rows that `fit` was given."""
+        return endless(self.x, self.y, self.batch_size, seed, self.arguments.get("sample_weight"))
 
     def in_batches(self, size: int) -> "Data":
         """The same with batches of another size."""
@@ -56,6 +62,7 @@ class State:
         budget: steps that may be taken in all.
         best: the best model so far.
         score: its score.
+        earlier: the scores of the models that were the best before it.
         severe: whether its training had a disease of high severity.
         changes: what makes it of the given model.
         used: steps taken.
@@ -66,6 +73,7 @@ class State:
     budget: int
     best: keras.Model
     score: Score
+    earlier: list[Score] = field(default_factory=list)
     severe: bool = False
     changes: list[Prescription] = field(default_factory=list)
     used: int = 0
@@ -78,12 +86,15 @@ class State:
 
 
 def watched(
-    model: keras.Model, data: Data, arguments: dict[str, Any], stop_on: str | None
+    model: keras.Model, data: Data, arguments: dict[str, Any], stop_on: str | None, most: int
 ) -> tuple[workflow.Examination, int, bool]:
-    """Trains the model, up to the first disease of that severity at most: the run, its steps, whether it stopped."""
+    """Trains the model, up to the first disease of that severity at most: the run, its steps, whether it stopped.
+
+    After `most` steps it ends too.
+    """
     with tempfile.TemporaryDirectory() as folder:
         monitor = GradientMonitor(Path(folder) / "run", report=False, verbose=0, stop_on=stop_on, strict=True)
-        callbacks = [*(arguments.get("callbacks") or ()), monitor]
+        callbacks = [*(arguments.get("callbacks") or ()), monitor, _End(most)]
         settings = {"verbose": 0, **arguments, "callbacks": callbacks, "validation_data": data.validation}
         before = int(model.optimizer.iterations)
         model.fit(data.x, data.y, **settings)
@@ -91,6 +102,24 @@ def watched(
     if examination is None:
         raise TreatmentError("The training left no run to examine.")
     return examination, int(model.optimizer.iterations) - before, monitor.stopped_step > 0
+
+
+class _End(keras.callbacks.Callback):
+    """Ends a training after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._steps, self._taken, self._last = steps, 0, -1
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Batches are counted anew."""
+        self._last = -1
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Several steps of one execution are told as the last of them."""
+        self._taken, self._last = self._taken + batch - self._last, batch
+        if self._taken >= self._steps:
+            self.model.stop_training = True
 
 
 def round_of(examination: workflow.Examination, steps: int, score: Score, adopted: bool) -> Round:

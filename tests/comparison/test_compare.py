@@ -167,6 +167,12 @@ def test_settings_as_a_person_names_them():
     assert seed_of(info) == 7
 
 
+@pytest.mark.parametrize("module", ["builtins", "my_code"])
+def test_a_loss_given_as_a_function_is_told_by_its_name(module):
+    described = {"module": module, "class_name": "function", "config": "my_loss", "registered_name": "function"}
+    assert settings_of({"loss": described}, structure(2))["loss_function"] == "my_loss"
+
+
 def test_to_pandas_has_one_row_per_run_and_the_metrics(folder):
     frame = kgrad.compare(folder).to_pandas()
     assert len(frame) == 16

@@ -13,6 +13,7 @@ from kgrad.errors import DamagedRunError
 from kgrad.treatment import TreatmentError, prove
 from kgrad.treatment.attempts import Tried, _concluded, attempt, changes_of, ranked
 from kgrad.treatment.fitting import of_fit
+from kgrad.treatment.given_data import given_data
 from kgrad.treatment.measure import Measure, Score, badness, is_better
 from kgrad.treatment.treatment import Attempt
 
@@ -221,7 +222,8 @@ def test_a_change_that_cannot_be_trained_spoils_no_other():
     wrong = prescription("output", ["out"], loss="categorical_crossentropy")  # of integer targets
     model = network(layers.Dense(8, activation="sigmoid", name="hidden"))
     measure, steps = Measure(model, [(X, CLASSES, None)]), []
-    tried = attempt(model, [(wrong,), (rate(0.5),)], (X, CLASSES), measure, 4, 16, 0, steps.append)
+    data = given_data(X, CLASSES, {"batch_size": 16})
+    tried = attempt(model, [(wrong,), (rate(0.5),)], data, measure, 4, 0, steps.append)
     assert [each.verdict == "not applied" for each in tried] == [True, False]
     assert "Error" in tried[0].note
     assert sum(steps) == 28
