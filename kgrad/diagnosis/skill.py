@@ -32,11 +32,31 @@ def skill(log: RunLog) -> float | None:
     Args:
         log: a run with the column `loss`.
     """
-    constant, best = constant_answer(log), loss_curve(log).best
-    if not constant or not math.isfinite(best):
+    return _share(log, loss_curve(log).best)
+
+
+def late_skill(log: RunLog) -> float | None:
+    """The same by the mean of the losses of the last half: where it stands, the rare bad batches counted in.
+
+    Args:
+        log: a run with the column `loss`.
+    """
+    return _share(log, float(np.mean(log["loss"][len(log) // 2 :])))
+
+
+def learned_most(log: RunLog) -> bool:
+    """Whether little is left to learn, by `late_skill`; `True` too where that is not known."""
+    reached = late_skill(log) if "loss" in log else None
+    return reached is None or reached >= _MOST
+
+
+def _share(log: RunLog, loss: float) -> float | None:
+    """How far a loss is on the way from a constant answer's to the best there is; `None` where that is not known."""
+    constant = constant_answer(log)
+    if not constant or not math.isfinite(loss):
         return None
     floor = math.fsum(each.weight * least_loss(each) for each in objectives(log))
-    return float((constant - best) / (constant - floor)) if floor < _SOFTEST * constant else None
+    return float((constant - loss) / (constant - floor)) if floor < _SOFTEST * constant else None
 
 
 def constant_answer(log: RunLog) -> float | None:

@@ -4,6 +4,8 @@ import numpy as np
 
 from kgrad.diagnosis import signals
 from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.diagnosis.overshoot import RATIO
+from kgrad.diagnosis.skill import planned_steps
 from kgrad.diagnosis.usual_speed import small_batch_factor
 from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import FloatArray, RunLog
@@ -27,6 +29,8 @@ _LARGEST_FACTOR = 10.0
 _SMALLEST_FACTOR = 1e-3
 # A rate that is nearly the present one is no cure (own choice).
 _WORTHWHILE = 2.0
+# What is there within so much of a training was there before anything could be learned (own choice).
+_AT_ONCE = 0.03
 # Steps a ratio is measured over: up to the onset of a disease, or from there on.
 _WINDOW = 50
 
@@ -40,11 +44,16 @@ def prescribe_lower_rate(log: RunLog, finding: Finding) -> Prescription | None:
 
 
 def prescribe_gentler_rate(log: RunLog, finding: Finding) -> Prescription | None:
-    """A lower rate where a step too large came before the finding, of the median kernel: it did the harm."""
+    """A lower rate where a step too large came before the finding, of the median kernel: it did the harm.
+
+    Or many at the very start that add up to one: what was made for other weights is gone before anything is learned.
+    """
     ratios = _ratios(log, finding.first_step - _WINDOW, finding.first_step)
     known = ratios[np.isfinite(ratios).any(axis=1)]
-    largest = float(np.nanmedian(known, axis=1).max()) if len(known) else 0.0
-    if largest <= _TOO_FAST:
+    steps = np.nanmedian(known, axis=1) if len(known) else np.zeros(1)
+    largest = float(steps.max())
+    at_once = finding.first_step <= _AT_ONCE * planned_steps(log) and float(steps.sum()) > RATIO.value
+    if largest <= _TOO_FAST and not at_once:
         return None
     usual = float(np.nanmedian(known))
     ratio = usual if usual >= _WORTHWHILE * TARGET_RATIO else largest  # one step alone may have been too large

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from kgrad.diagnosis.diagnose import Diagnosis
 from kgrad.diagnosis.finding import Finding
+from kgrad.diagnosis.skill import learned_most
 from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.activation import prescribe_awake, prescribe_bounded_growth, prescribe_non_saturating
@@ -42,9 +43,9 @@ def sound_changes(log: RunLog, diagnosis: Diagnosis, offered: Sequence[Prescript
         offered: the prescriptions for it.
     """
     found = [each for each in diagnosis.findings if each.severity != "info" or each.rule == LITTLE_LEARNED]
-    if not found:
+    if not found and learned_most(log):
         return ()
-    finding = found[0]
+    finding = found[0] if found else _note(log)
     roots = tuple({each.knob: each for each in reversed(offered) if each.knob in _ROOTS}.values())
     changes = _ways(*_in_width(log, roots, prescribe_wider(log, finding)), finding)
     ample = prescribe_ample_width(log, finding)
@@ -58,6 +59,12 @@ def sound_changes(log: RunLog, diagnosis: Diagnosis, offered: Sequence[Prescript
     same = _adam(log, finding, present.constant_rate).code if present.name == "Adam" and present.constant_rate else ""
     by_code = {"\n".join(each.code for each in change): change for change in changes}
     return tuple(change for code, change in by_code.items() if code != same)
+
+
+def _note(log: RunLog) -> Finding:
+    """That much is left to learn, where no rule says so: half of it was learned."""
+    first, last = int(log.steps[0]), int(log.steps[-1])
+    return Finding(LITTLE_LEARNED, "info", "Much is left to learn.", first_step=first, last_step=last)
 
 
 def _in_width(log: RunLog, roots: Change, wider: Prescription | None) -> tuple[RunLog, Change]:

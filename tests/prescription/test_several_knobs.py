@@ -60,6 +60,20 @@ def test_units_that_a_large_step_killed_get_smaller_steps_first():
     assert [each.knob for each in named("dead-units", wide(calm, 64), **finding)] == ["activation", "learning_rate"]
 
 
+def test_many_steps_at_the_very_start_that_add_up_kill_units_too():
+    log = wide(deep(weight_norm=np.ones((200, 16)), update_norm=np.full((200, 16), 0.08)), 64)
+    diagnosis = kgrad.diagnose(log)
+
+    def first(step):
+        finding = Finding("dead-units", "high", "they are dead.", layers=("dense_1",), first_step=step)
+        dead = kgrad.diagnosis.Outcome("dead-units", "found", finding=finding)
+        return prescribe(log, replace(diagnosis, outcomes=(dead,)))[0].knob
+
+    assert first(5) == "learning_rate"  # 5 steps of 8 % at the start of 200
+    assert first(1) == "activation"
+    assert first(60) == "activation"
+
+
 def scaled(log, x, y=LABELS, **info):
     facts = BatchFacts.of("given", {"": x}, {"": y}).to_dict()
     return replace(log, info={**log.info, **info, "batch": facts})

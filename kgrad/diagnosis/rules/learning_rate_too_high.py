@@ -8,7 +8,7 @@ from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.diagnosis.loss_curve import FALLS, late_fall, loss_curve, still_falls
 from kgrad.diagnosis.overshoot import LEARNED, OVERSHOOT, RATIO, REPLACED, START, overshoot
 from kgrad.diagnosis.rule import Limit, rule
-from kgrad.diagnosis.skill import constant_answer, harm
+from kgrad.diagnosis.skill import constant_answer, harm, late_skill
 from kgrad.diagnosis.usual_speed import small_batch_factor, usual_speed
 from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
@@ -53,9 +53,18 @@ FAST = Limit(
 )
 
 
+UNSETTLED = Limit(
+    "learned by the mean loss of the last half",
+    0.8,
+    "share",
+    "what is left to learn matters, as in `skill.is_held_back` (own choice). The mean: of the losses of a few rows "
+    "most are near 0 while some are far off.",
+)
+
+
 @rule(
     columns=("loss", "learning_rate", "update_norm", "weight_norm"),
-    limits=(RATIO, OVERSHOOT, REPLACED, START, TURNS, SWING, GAINED, KEPT, RISEN, EPOCHS, FAST, LEARNED),
+    limits=(RATIO, OVERSHOOT, REPLACED, START, TURNS, SWING, GAINED, KEPT, RISEN, EPOCHS, FAST, UNSETTLED, LEARNED),
     symptom_of=("output-loss-mismatch", "unscaled-inputs", "poor-initialization", "over-regularised"),
 )
 def learning_rate_too_high(log: RunLog) -> Finding | None:
@@ -67,7 +76,7 @@ def learning_rate_too_high(log: RunLog) -> Finding | None:
     far they swing (`oscillation`); a swing in a run that learns is a note. And whether the run loses most of what it
     had learned (`unlearned`), or ends above where it began and has learned nothing in between (`rising`). And
     whether descent by batches of a few rows is many times as fast as those bear, and stands where less than half is
-    learned (`few-rows`).
+    learned, or less than most by the mean of its losses (`few-rows`).
 
     Blind spot: gradients that grow through depth make large steps at any learning rate; where `exploding-gradient`
     shows growth over depth, it comes first.
@@ -187,8 +196,13 @@ def _rising(log: RunLog) -> Finding | None:
 
 
 def _few_rows(log: RunLog) -> Finding | None:
-    speed, severity = present_optimizer(log).speed, harm(log)
-    if speed is None or small_batch_factor(log) >= 1 or severity == "info" or still_falls(log):
+    speed = present_optimizer(log).speed
+    if speed is None or small_batch_factor(log) >= 1 or still_falls(log):
+        return None
+    severity, mean_skill = harm(log), late_skill(log)
+    if severity == "info" and mean_skill is not None and mean_skill < UNSETTLED.value:
+        severity = "low"
+    if severity == "info":
         return None
     rate, faster = float(np.nanmedian(log["learning_rate"])), speed / usual_speed(log)
     if faster < FAST.value:

@@ -171,11 +171,20 @@ def test_descent_by_single_rows_at_the_usual_rate_follows_their_noise():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"rows": 2}, {"rows": 32}, {"end": 0.6}, {"stands": 1}, {"momentum": 0.0}, {"name": "Adam"}],
+    [{"rows": 2}, {"rows": 32}, {"end": 0.9}, {"stands": 1}, {"momentum": 0.0}, {"name": "Adam"}],
     ids=["8 times as fast", "usual batches", "learned", "falls still", "without momentum", "Adam"],
 )
 def test_batches_that_bear_the_rate_and_runs_that_learn_are_left_alone(changes):
     assert outcome(RULE, by_few_rows(**changes)).status == "clear"
+
+
+def test_few_rows_that_learned_half_and_stand_there_are_a_low_finding():
+    assert outcome(RULE, by_few_rows(end=0.6)).finding.severity == "low"
+    settled = by_few_rows(end=0.95)
+    assert outcome(RULE, settled).status == "clear"
+    far_off = np.where(np.arange(len(settled)) % 5 == 3, 2.5, settled["loss"])  # the median does not show it
+    swings = replace(settled, columns=settled.columns | {"loss": far_off})
+    assert outcome(RULE, swings).finding.severity == "low"
 
 
 def test_a_batch_of_all_rows_has_no_noise_of_rows():

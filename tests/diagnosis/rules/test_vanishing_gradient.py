@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from .cases import deep, outcome, scaled
+from .test_underfitting import run as learned
 
 STUCK = 2.3 + 0.01 * np.random.default_rng(1).normal(size=200)
 
@@ -22,6 +25,16 @@ def test_a_fall_that_does_no_harm_is_a_note():
     said = outcome("vanishing-gradient", log)
     assert said.finding.severity == "info"
     assert "without harm" in said.finding.summary
+
+
+def test_a_fall_at_the_planned_end_is_no_excuse_where_little_was_learned():
+    """Classes: the loss of a constant answer is known, and a seventh of it was learned by the end."""
+    log = learned(0.14, stands=0.7)
+    log = replace(deep(decades=6, steps=400, loss=log["loss"]), info=log.info)
+    log.columns["update_norm"][:] = 0.002
+    assert outcome("vanishing-gradient", log).finding.severity == "medium"
+    planned = replace(log, info={**log.info, "fit": {"epochs": 50, "steps_per_epoch": 20}})
+    assert outcome("vanishing-gradient", planned).finding.severity == "info"
 
 
 def test_small_gradients_everywhere_are_not_vanishing():
