@@ -11,14 +11,13 @@ from kgrad.prescription.epochs import prescribe_enough_updates, prescribe_more_e
 from kgrad.prescription.hidden_sigmoids import prescribe_rectified_sigmoids
 from kgrad.prescription.input_scaling import prescribe_target_scaling
 from kgrad.prescription.momentum import prescribe_enough_descent
-from kgrad.prescription.output import prescribe_cross_entropy
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.usual_rate import prescribe_calmer_rate
 from kgrad.prescription.width import prescribe_wider
 
 
 def beside(log: RunLog, diagnosis: Diagnosis, offered: list[Prescription]) -> tuple[Prescription, ...]:
-    """What the cured training needs to get far enough: another loss, units, updates, momentum, a rate."""
+    """What the cured training needs to get far enough: units, updates, momentum, a rate; for the first cause."""
     first = _answered(diagnosis, offered)
     if first is None:
         return ()
@@ -26,8 +25,7 @@ def beside(log: RunLog, diagnosis: Diagnosis, offered: list[Prescription]) -> tu
     needs = [prescribe_wider(log, first), prescribe_enough_updates(log, first), prescribe_calmer_rate(log, first)]
     if not _slows(log, first, offered):
         needs += [prescribe_enough_descent(log, first), prescribe_enough_path(log, first)]
-    loss_itself = (prescribe_cross_entropy(log, first, mismatch), prescribe_target_scaling(log, mismatch))
-    return tuple(each for each in (*loss_itself, *needs) if each is not None)
+    return tuple(each for each in (prescribe_target_scaling(log, mismatch), *needs) if each is not None)
 
 
 def units_beside(

@@ -1,7 +1,6 @@
 """The output knob: the last activation, the number of units and the loss that fit the targets."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from kgrad.diagnosis.finding import Finding
@@ -42,26 +41,6 @@ def prescribe_output(log: RunLog, finding: Finding) -> Prescription | None:
         evidence=finding.evidence,
         settings=settings,
     )
-
-
-def prescribe_cross_entropy(log: RunLog, finding: Finding, mismatch: Finding) -> Prescription | None:
-    """A cross-entropy beside the cure of a loss that stands, where probabilities of classes have a squared error.
-
-    A squared error takes the slope of the output's own sigmoid or softmax as a factor, and is flat where that is surely
-    wrong; a cross-entropy is not, and its gradient leaves such places sooner (Solla, Levin & Fleisher 1988,
-    "Accelerated Learning in Layered Neural Networks").
-
-    Args:
-        log: the run.
-        finding: the loss that stands.
-        mismatch: what was noted of output and loss.
-    """
-    fix = mismatch.details.get("fix") or {}
-    if finding.rule not in ("plateau", "saddle-point") or mismatch.details.get("kind") != "classes-by-distance":
-        return None
-    made = prescribe_output(log, mismatch) if fix.keys() == {"loss"} else None
-    why = "A squared error of probabilities is flat where they are surely wrong; a cross-entropy is not."
-    return None if made is None else replace(made, finding=finding.rule, why=why)
 
 
 def _layer_lines(layer: Any, fix: dict[str, Any]) -> list[str]:

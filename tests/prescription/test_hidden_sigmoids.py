@@ -6,13 +6,10 @@ import numpy as np
 import pytest
 
 from kgrad.diagnosis.finding import Finding
-from kgrad.diagnosis.mismatches.classes import classes_by_distance
 from kgrad.log.batch import BatchFacts
-from kgrad.log.objective import objectives
 from kgrad.log.structure import Layer, Variable
 from kgrad.prescription import Prescription
 from kgrad.prescription.hidden_sigmoids import prescribe_rectified_sigmoids
-from kgrad.prescription.output import prescribe_cross_entropy
 
 from ..diagnosis.rules.cases import deep
 from .test_beside_the_cure import by_descent, parts
@@ -158,23 +155,3 @@ def test_weights_that_are_off_are_made_for_rectifiers_where_they_are_those_of_si
     assert next(each.knob for each in offered if each.knob != "several") == knob
     assert ("relu" in activations(inside or [first.settings])) is (knob == "activation")
     assert first.why.startswith("The first weights of")
-
-
-@pytest.mark.parametrize("rule", ["plateau", "saddle-point", "learning-rate-too-low"])
-def test_a_squared_error_of_classes_becomes_a_cross_entropy_beside_the_cure_of_a_plateau(rule):
-    facts = BatchFacts.of("training arrays", {"": VALUES}, {"": (LABELS % 2)[:, None]}).to_dict()
-    log = stuck(layers=2)
-    out = replace(log.structure.layers[-1], activation="sigmoid", units=1)
-    structure = replace(log.structure, layers=(*log.structure.layers[:-1], out))
-    info = {**log.info, "loss": "mean_squared_error", "data": facts, "batch": facts}
-    log = replace(log, info=info, structure=structure)
-    finding = Finding(rule, "high", "it stands.")
-    mismatch = classes_by_distance(objectives(log)[0], "mean_squared_error")
-    told = {"kind": mismatch.kind, "fix": mismatch.fix, "output": out.name}
-    note = Finding("output-loss-mismatch", "info", "", details=told)
-    made = prescribe_cross_entropy(log, finding, note)
-    assert (made is None) == (rule == "learning-rate-too-low")
-    if made is not None:
-        assert made.settings == {"loss": "binary_crossentropy"}
-        assert made.finding == rule
-    assert prescribe_cross_entropy(log, finding, finding) is None

@@ -73,7 +73,7 @@ def test_a_training_too_short_to_show_a_disease_goes_on():
     keras.utils.set_random_seed(0)
     short = network(layers.Dense(16, activation="relu"), rate=0.02)
     _, story = kgrad.treat(short, X, CLASSES, **{**FIT, "epochs": 3, "batch_size": 4})
-    first, second = story.rounds
+    first, second, *_ = story.rounds
     assert not first.findings
     assert second.reason.startswith("Little learned, and learning still")
     assert second.adopted
