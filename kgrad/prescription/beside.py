@@ -11,6 +11,7 @@ from kgrad.prescription.epochs import prescribe_enough_updates, prescribe_more_e
 from kgrad.prescription.hidden_sigmoids import prescribe_rectified_sigmoids
 from kgrad.prescription.input_scaling import prescribe_target_scaling
 from kgrad.prescription.momentum import prescribe_enough_descent
+from kgrad.prescription.optimizer import prescribe_optimizer
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.usual_rate import prescribe_calmer_rate
 from kgrad.prescription.width import prescribe_wider
@@ -23,6 +24,9 @@ def beside(log: RunLog, diagnosis: Diagnosis, offered: list[Prescription]) -> tu
         return ()
     mismatch = next((each for each in diagnosis.findings if each.rule == "output-loss-mismatch"), first)
     needs = [prescribe_wider(log, first), prescribe_enough_updates(log, first), prescribe_calmer_rate(log, first)]
+    if first.rule == "plateau" and mismatch.details.get("kind") == "classes-by-distance":
+        # The slope of the output's own sigmoid or softmax is a factor of each gradient: plain descent stays slow.
+        needs.append(prescribe_optimizer(log, first))
     if not _slows(log, first, offered):
         needs += [prescribe_enough_descent(log, first), prescribe_enough_path(log, first)]
     return tuple(each for each in (prescribe_target_scaling(log, mismatch), *needs) if each is not None)

@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import kgrad
+from kgrad.diagnosis import Outcome
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.batch import BatchFacts
 from kgrad.log.structure import Layer, Variable
-from kgrad.prescription import Prescription
+from kgrad.prescription import Prescription, prescribe
 from kgrad.prescription.hidden_sigmoids import prescribe_rectified_sigmoids
 
 from ..diagnosis.rules.cases import deep
@@ -155,3 +157,15 @@ def test_weights_that_are_off_are_made_for_rectifiers_where_they_are_those_of_si
     assert next(each.knob for each in offered if each.knob != "several") == knob
     assert ("relu" in activations(inside or [first.settings])) is (knob == "activation")
     assert first.why.startswith("The first weights of")
+
+
+@pytest.mark.parametrize("kind", ["classes-by-distance", "something else"])
+def test_descent_by_a_squared_error_of_classes_becomes_adam_beside_other_units(kind):
+    log = stuck(layers=4)
+    noted = Finding("output-loss-mismatch", "info", "", details={"kind": kind})
+    found = (Finding("plateau", "high", "it stands."), noted)
+    outcomes = tuple(Outcome(each.rule, "found", finding=each) for each in found)
+    first = prescribe(log, replace(kgrad.diagnose(log), outcomes=outcomes))[0]
+    inside = [part["settings"] for part in first.settings.get("parts", [first.to_dict()])]
+    assert activations(inside) == ["elu"]
+    assert any(each.get("optimizer") == "Adam" for each in inside) == (kind == "classes-by-distance")
