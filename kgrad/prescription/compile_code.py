@@ -29,6 +29,8 @@ _METRICS = {
     *("SparseTopKCategoricalAccuracy", "SpecificityAtSensitivity", "SquaredHinge", "Sum", "TopKCategoricalAccuracy"),
     *("TrueNegatives", "TruePositives"),
 }
+# Their default is no axis, and not the last one.
+_OTHER_AXIS = ("Dice", "Tversky")
 # Keras' own `get_config` of these leaves an argument out: how they were made is not known without it.
 _UNSAID = {"Huber": "delta", "CosineSimilarity": "axis"}
 # Keras chooses what these are by the shapes of targets and answers.
@@ -142,6 +144,8 @@ def _code(room: str, entry: Any, known: set[str]) -> str | None:
     if room == "metrics" and re.sub(r"_\d+$", "", name) not in (_snake(entry["class_name"]), ""):  # the history's keys
         config["name"] = name
     said = {key: value for key, value in config.items() if _DEFAULTS.get(key, config) != value}
+    if entry["class_name"] in _OTHER_AXIS and config.get("axis") is not None:
+        said["axis"] = config["axis"]
     if room == "losses" and "from_logits" in config:  # what people mistake is said in any case
         said["from_logits"] = config["from_logits"]
     given = [f"{key}={plain_code(value)}" for key, value in said.items()]
@@ -149,4 +153,6 @@ def _code(room: str, entry: Any, known: set[str]) -> str | None:
 
 
 def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    """A class's other name, as Keras makes it."""
+    parted = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", parted).lower()

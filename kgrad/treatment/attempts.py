@@ -76,8 +76,13 @@ def _is_of_model(prescription: Prescription) -> bool:
     return prescription.knob not in ELSEWHERE and set(prescription.settings) != {"targets"}
 
 
-def ranked(attempts: Sequence[Attempt]) -> tuple[list[int], str]:
-    """Which attempts may go on to a whole training, the most promising first, and why."""
+def ranked(attempts: Sequence[Attempt], only_proven: bool = False) -> tuple[list[int], str]:
+    """Which attempts may go on to a whole training, the most promising first, and why.
+
+    Args:
+        attempts: what short trainings showed.
+        only_proven: whether what they do not prove is left.
+    """
 
     def ratio(place: int) -> float:
         each = attempts[place]
@@ -89,6 +94,8 @@ def ranked(attempts: Sequence[Attempt]) -> tuple[list[int], str]:
     proven = sorted((place for place, each in enumerate(attempts) if each.verdict == "proven"), key=ratio)
     rest = [place for place, each in enumerate(attempts) if each.verdict in ("no effect", "behind") and ends(each)]
     rest = sorted(rest, key=lambda place: (ratio(place) >= 1, ratio(place) if ratio(place) < 1 else place))[:_UNPROVEN]
+    if only_proven:
+        return proven[:1], "The best of those that short trainings prove." if proven else "Short trainings prove none."
     if proven:
         return [*proven, *rest], "The best of those that short trainings prove."
     if rest:

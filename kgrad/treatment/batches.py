@@ -1,6 +1,6 @@
 """Batches to try a model on: from arrays or from a `tf.data.Dataset`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -65,7 +65,7 @@ def validation_batches(validation: Any, batch_size: int, most: int | None = None
     if isinstance(validation, tf.data.Dataset):
         if most is None and int(validation.cardinality()) == tf.data.INFINITE_CARDINALITY:
             raise TreatmentError(
-                "The validation dataset has no end: give it one with .take(), or give fit's validation_steps."
+                "The validation dataset has no end: give it one with .take() (or give treat fit's validation_steps)."
             )
         return WholeSet(validation, None, None, batch_size, most)
     if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
@@ -75,6 +75,18 @@ def validation_batches(validation: Any, batch_size: int, most: int | None = None
         )
     x, y, *weights = validation
     return WholeSet(x, y, weights[0] if weights else None, batch_size, most)
+
+
+def some_validation(validation: Any, batch_size: int) -> Iterable[Batch]:
+    """For short trainings: as many rows, evenly spaced, as `measured` takes of arrays, and all of a dataset.
+
+    Raises:
+        TreatmentError: as in `validation_batches`.
+    """
+    whole = validation_batches(validation, batch_size)
+    if isinstance(whole.x, tf.data.Dataset):
+        return whole
+    return measured(whole.x, whole.y, batch_size, whole.weights)
 
 
 def endless(x: Any, y: Any, batch_size: int, seed: int, weights: Any = None) -> Iterator[Batch]:
@@ -160,4 +172,4 @@ def _taken(x: Any, y: Any, weights: Any, rows: Any) -> Batch:
     def take(leaf: Any) -> Any:
         return None if leaf is None else np.asarray(leaf)[rows]
 
-    return keras.tree.map_structure(take, x), keras.tree.map_structure(take, y), take(weights)
+    return keras.tree.map_structure(take, x), keras.tree.map_structure(take, y), keras.tree.map_structure(take, weights)

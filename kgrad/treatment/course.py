@@ -14,7 +14,7 @@ from kgrad.prescription.sound import sound_changes
 from kgrad.treatment.apply import apply
 from kgrad.treatment.attempts import NO_CHANGE, Change, attempt, changes_of, ranked, words
 from kgrad.treatment.fitting import of_fit
-from kgrad.treatment.health import NEARLY_ALL, falls_still, is_no_worse, is_progress, is_well, learned_little
+from kgrad.treatment.health import NEARLY_ALL, falls_still, is_no_worse, is_progress, is_sound, is_well, learned_little
 from kgrad.treatment.measure import Measure
 from kgrad.treatment.rounds import Rounds
 from kgrad.treatment.watch import State
@@ -32,12 +32,16 @@ _REMATCHES = 2
 
 @dataclass
 class _Search:
-    """What there is to try on one model, and what is left of it."""
+    """What there is to try on one model, and what is left of it.
+
+    Of a sound one, whose training showed nothing, only what short trainings prove is trained whole.
+    """
 
     base: keras.Model
     changes: list[Prescription]
     stages: list[list[Change]]
     why: str
+    is_sound: bool = False
     queue: list[Change] = field(default_factory=list)
 
 
@@ -73,14 +77,14 @@ class Course:
         patient = self._rounds.copy(self._model)
         examination, cut, _ = self._rounds.train(patient, [], self._state.data.arguments, "high")
         now = _Progress(examination, cut, cut, is_no_worse(examination, "low"), is_well(examination))
-        self._heal(_Search(patient, [], _stages(examination), _why(examination)), now)
+        self._heal(_Search(patient, [], _stages(examination), _why(examination), is_sound(examination)), now)
         if not self._to_the_end(now):
             return False
         longer = self._train_on(now.latest)
         if longer is not None and not self._state.changes and learned_little(longer):
             now.well = False
             sound = list(sound_changes(longer.log, longer.diagnosis, ()))
-            self._heal(_Search(self._model, [], [sound] if sound else [], _why(longer)), now)
+            self._heal(_Search(self._model, [], [sound] if sound else [], _why(longer), is_sound(longer)), now)
             if self._state.changes and now.healthy:
                 self._train_on(now.latest)
         return now.healthy
@@ -108,7 +112,7 @@ class Course:
                 if not now.well and is_progress(*before, examination, state.score):
                     # A model that is made anew is not trained for the epochs that another one was.
                     lasting = [each for each in state.changes if not (of_fit(each) and "epochs" in each.settings)]
-                    search = _Search(patient, lasting, _stages(examination), _why(examination))
+                    search = _Search(patient, lasting, _stages(examination), _why(examination), is_sound(examination))
             now.rematches -= now.well
 
     def _is_enough(self, now: _Progress) -> bool:
@@ -196,7 +200,7 @@ class Course:
             state.used += taken
 
         attempts = attempt(search.base, changes, state.data, self._measure, steps, self._seed, advance)
-        places, reason = ranked(attempts)
+        places, reason = ranked(attempts, only_proven=search.is_sound)
         self._rounds.tell(attempts=tuple(attempts), trial_steps=state.used - before, reason=f"{search.why}{reason}")
         self._bar()
         return [changes[place] for place in places]

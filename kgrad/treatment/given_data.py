@@ -26,8 +26,10 @@ def given_data(x: Any, y: Any, fit_arguments: Mapping[str, Any]) -> Data:
     """
     rest = dict(fit_arguments)
     rest["callbacks"] = _listed(rest.get("callbacks"))
-    batch_size = whole_number("batch_size", rest["batch_size"]) if rest.get("batch_size") is not None else 32
-    whole_number("epochs", rest.get("epochs", 1))
+    for name in ("epochs", "batch_size", "steps_per_epoch", "validation_steps", "validation_batch_size"):
+        if rest.get(name) is not None:
+            rest[name] = whole_number(name, rest[name])
+    batch_size = rest.get("batch_size") or 32
     validation, share = rest.pop("validation_data", None), rest.pop("validation_split", None) or 0.0
     if not 0 <= share < 1:
         raise TreatmentError(f"validation_split={share!r}: expected a share from 0 to 1.")
@@ -45,7 +47,7 @@ def measured_on(data: Data) -> WholeSet | list[Any]:
     if data.validation is None:
         return measured(data.x, data.y, data.batch_size, data.arguments.get("sample_weight"))
     size = data.arguments.get("validation_batch_size") or data.batch_size
-    return validation_batches(data.validation, int(size), data.arguments.get("validation_steps"))
+    return validation_batches(data.validation, size, data.arguments.get("validation_steps"))
 
 
 def _listed(callbacks: Any) -> list[Any]:
@@ -71,7 +73,7 @@ def _cut(parts: tuple[Any, Any, Any], share: float) -> tuple[tuple[Any, Any, Any
 
 def _steps_per_epoch(x: Any, y: Any, batch_size: int, arguments: Mapping[str, Any]) -> int:
     if arguments.get("steps_per_epoch"):
-        return int(arguments["steps_per_epoch"])
+        return arguments["steps_per_epoch"]
     if isinstance(x, tf.data.Dataset):
         known = int(x.cardinality())
         if known <= 0:

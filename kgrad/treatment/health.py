@@ -34,6 +34,12 @@ def is_well(examination: workflow.Examination) -> bool:
     return is_no_worse(examination, "info") and (falls_still(examination) or not learned_little(examination))
 
 
+def is_sound(examination: workflow.Examination) -> bool:
+    """Whether nothing was found and half was learned: what is left may be the noise of such data."""
+    noted = any(each.rule == LITTLE_LEARNED for each in examination.diagnosis.findings)
+    return is_no_worse(examination, "info") and not noted
+
+
 def learned_little(examination: workflow.Examination) -> bool:
     """Whether the rule of last resort says so, or not even most was learned."""
     noted = any(each.rule == LITTLE_LEARNED for each in examination.diagnosis.findings)

@@ -1,19 +1,17 @@
 """One number by which models with different losses and penalties are compared on the same rows."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from kgrad.treatment.batches import Batch
+from kgrad.treatment.tally import Tally
 
-# More distinct whole numbers than this are counts or amounts, not classes.
-_MOST_CLASSES = 1000
 # Of a mean of cross-entropies in float32 (own choice: eight spacings of numbers near 1).
 _ROUNDING = 1e-6
 
@@ -29,12 +27,14 @@ class Score:
         r_squared: the share of the targets' variance that is predicted, whatever the loss (1 is all, under 0 is worse
             than their mean); `None` for classes, and where the predictions have another shape.
         rounded: share of whole-numbered targets that the rounded answers hit; `None` for classes, and others.
+        own_loss: the loss that this model itself was compiled with; `None` where it is not known.
     """
 
     loss: float | None
     accuracy: float | None
     r_squared: float | None = None
     rounded: float | None = None
+    own_loss: float | None = None
 
 
 class Measure:
@@ -62,35 +62,32 @@ class Measure:
         Keras does so, and weights of rows count.
         """
         same = tuple(model.outputs[0].shape[1:]) == self._shape and _takes_logits(model) == self._logits
-        same = same and self._model._compile_loss is not None
-        forward = self._forward(model, same)
-        rows, losses, wanted, predicted = [], [], [], []
+        given = self._model._compile_loss if same else None
+        forward = _forward(model, given)
+        rows, losses, tally = [], [], Tally(_takes_logits(model))
         for batch in self._batches:
-            out, loss = forward(*batch)
+            out, *both = forward(*batch)
             rows.append(len(keras.tree.flatten(batch[0])[0]))
-            losses.append(float(loss))
-            wanted.append(batch[1])
-            predicted.append(out)
+            losses.append([math.nan if each is None else float(each) for each in both])
+            tally.add(batch[1], out)
         self.rows = sum(rows)
-        loss = float(np.average(losses, weights=rows)) if same else None
-        if loss is not None and not math.isfinite(loss):
-            loss = math.inf
-        compared = _joined(wanted, predicted)
-        if compared is None:
-            return Score(loss, None)
-        accuracy = _accuracy(*compared, _takes_logits(model))
-        if accuracy is not None:
-            return Score(loss, accuracy)
-        return Score(loss, None, _r_squared(*compared), _rounded(*compared))
+        means = np.average(losses, axis=0, weights=rows)
+        by_given, own = (float(each) if math.isfinite(each) else math.inf for each in means)
+        loss = None if given is None else by_given
+        accuracy = tally.accuracy
+        values = (None, None) if accuracy is not None else (tally.r_squared, tally.rounded)
+        return Score(loss, accuracy, *values, own_loss=own)
 
-    def _forward(self, model: keras.Model, same: bool) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
-        """The predictions for a batch and their loss, 0 where it says nothing."""
 
-        def forward(x: Any, y: Any, weights: Any) -> tuple[Any, Any]:
-            out = model(x, training=False)
-            return out, self._model._compile_loss(y, out, weights) if same else 0.0
+def _forward(model: keras.Model, given: Any) -> Callable[[Any, Any, Any], tuple[Any, Any, Any]]:
+    """The predictions for a batch, their loss as another model has it, and as this one has it."""
 
-        return forward if model.run_eagerly else tf.function(forward, reduce_retracing=True)
+    def forward(x: Any, y: Any, weights: Any) -> tuple[Any, Any, Any]:
+        out = model(x, training=False)
+        losses = (None if each is None else each(y, out, weights) for each in (given, model._compile_loss))
+        return out, *losses
+
+    return forward if model.run_eagerly else tf.function(forward, reduce_retracing=True)
 
 
 def badness(score: Score, same_loss: bool) -> float | None:
@@ -132,6 +129,11 @@ def is_better(new: Score, old: Score, same_loss: bool, rows: int) -> bool:
     return new.loss is not None and old.loss is not None and new.loss < old.loss
 
 
+def by_own_loss(score: Score) -> Score:
+    """The same, to be compared with a model of the same loss, which is not that of the given one."""
+    return replace(score, loss=score.own_loss)
+
+
 def is_less_right(new: Score, old: Score, rows: int) -> bool:
     """Whether a model is right about fewer rows, beyond the noise that `is_better` counts."""
     if new.accuracy is None or old.accuracy is None:
@@ -170,51 +172,9 @@ def _takes_logits(model: keras.Model) -> bool:
     return isinstance(model.loss, keras.losses.Loss) and bool(model.loss.get_config().get("from_logits"))
 
 
-def _joined(wanted: Sequence[Any], predicted: Sequence[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Targets and predictions of all batches; `None` for several outputs and where there are no targets."""
-    if not all(hasattr(part, "shape") for part in (*wanted, *predicted)):
-        return None
-    truth, out = (np.concatenate([np.asarray(each) for each in parts]) for parts in (wanted, predicted))
-    return truth, out
-
-
-def _accuracy(truth: NDArray[Any], out: NDArray[Any], logits: bool) -> float | None:
-    """Share of right classes; `None` for targets that are no classes."""
-    if truth.ndim > 1 and truth.shape[-1] > 1:
-        one_hot = out.shape == truth.shape and set(np.unique(truth)) <= {0, 1} and (truth.sum(axis=-1) == 1).all()
-        return float(np.mean(out.argmax(-1) == truth.argmax(-1))) if one_hot else None
-    classes = np.unique(truth)
-    truth = truth.reshape(truth.shape[:-1]) if truth.ndim > 1 else truth
-    if (classes != np.round(classes)).any() or len(classes) > min(_MOST_CLASSES, len(truth) / 4):
-        return None
-    if out.shape[-1] > 1:
-        return float(np.mean(out.argmax(-1) == truth)) if out.shape[:-1] == truth.shape and classes[0] >= 0 else None
-    if len(classes) != 2 or out.shape[:-1] != truth.shape:
-        return None
-    middle = 0.0 if logits else float(classes.mean())
-    return float(np.mean((out[..., 0] > middle) == (truth == classes[1])))
-
-
-def accuracy_of_batches(batches: Sequence[tuple[Any, Any]], model: keras.Model) -> float | None:
-    """The same over batches of targets and the model's predictions of them."""
-    compared = _joined(*zip(*batches, strict=True)) if batches else None
-    return None if compared is None else _accuracy(*compared, _takes_logits(model))
-
-
-def _r_squared(truth: NDArray[Any], out: NDArray[Any]) -> float | None:
-    """The coefficient of determination over all rows and columns; `None` where targets and answers differ in shape."""
-    if out.size != truth.size or len(out) != len(truth):
-        return None
-    truth = truth.astype(np.float64)
-    spread = float(np.var(truth, axis=0).mean())
-    error = float(np.mean((out.reshape(truth.shape) - truth) ** 2))
-    if not spread > 0:
-        return None
-    return 1 - error / spread if math.isfinite(error) else -math.inf
-
-
-def _rounded(truth: NDArray[Any], out: NDArray[Any]) -> float | None:
-    """How often the answers, rounded, are the whole numbers that are wanted."""
-    if out.size != truth.size or len(out) != len(truth) or (truth != np.round(truth)).any():
-        return None
-    return float(np.mean(np.round(out.reshape(truth.shape)) == truth))
+def right_share(model: keras.Model, batches: Iterable[Batch]) -> float | None:
+    """The accuracy of a model that was compiled without one; `None` where the targets are no classes."""
+    tally = Tally(_takes_logits(model))
+    for x, y, _ in batches:
+        tally.add(y, model.predict_on_batch(x))
+    return tally.accuracy

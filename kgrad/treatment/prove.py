@@ -8,7 +8,6 @@ import keras
 
 from kgrad.log.proofs import write_proofs
 from kgrad.log.strict_json import strict
-from kgrad.treatment.apply import apply
 from kgrad.treatment.dry_run import dry_run
 from kgrad.treatment.errors import TreatmentError
 from kgrad.treatment.trial import trial
@@ -37,15 +36,15 @@ def prove(
     """
     dry_runs: list[dict[str, Any]] = []
     trials: list[dict[str, Any]] = []
-    apply(model, ())  # refuses what no change can be made to
+    dry_run(model, (), x, y)  # refuses models that no change can be made to, and data that do not fit
     for each in examination.prescriptions:
+        told = {"prescription": each.to_dict()}
         try:
-            apply(model, each, x=x)
+            dry_runs.append(told | dry_run(model, each, x, y).to_dict())
+            if len(trials) < most:
+                trials.append(told | trial(model, each, x, y, **trial_arguments).to_dict())
         except TreatmentError:
             continue
-        dry_runs.append({"prescription": each.to_dict(), **dry_run(model, each, x, y).to_dict()})
-        if len(trials) < most:
-            trials.append({"prescription": each.to_dict(), **trial(model, each, x, y, **trial_arguments).to_dict()})
     proven = replace(examination, dry_runs=tuple(map(strict, dry_runs)), trials=tuple(map(strict, trials)))
     if examination.log.path and dry_runs:
         try:

@@ -10,7 +10,7 @@ from kgrad import workflow
 from kgrad.prescription.prescription import Prescription
 from kgrad.treatment.apply import apply
 from kgrad.treatment.health import is_no_worse
-from kgrad.treatment.measure import Measure, Score, are_alike, is_better, is_less_right, same_loss
+from kgrad.treatment.measure import Measure, Score, are_alike, by_own_loss, is_better, is_less_right, same_loss
 from kgrad.treatment.treatment import Attempt
 from kgrad.treatment.watch import State, round_of, watched
 
@@ -77,12 +77,14 @@ class Rounds:
         if state.rounds and severe != state.severe and are_alike(score, state.score):
             return not severe
         same = same_loss(self._model, patient) and same_loss(self._model, state.best)
-        rows = self._measure.rows
+        rows, best = self._measure.rows, state.score
+        if not same and state.rounds and same_loss(patient, state.best):
+            score, best, same = by_own_loss(score), by_own_loss(best), True
         if not state.rounds:
-            return not is_better(state.score, score, same, rows)
+            return not is_better(best, score, same, rows)
         # Many small steps down in accuracy, each within noise, are no noise together.
         fallen = any(is_less_right(score, each, rows) for each in state.earlier)
-        return is_better(score, state.score, same, rows) and not fallen
+        return is_better(score, best, same, rows) and not fallen
 
     def tell(
         self,

@@ -10,10 +10,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from kgrad.treatment.arguments import fitting_data
 from kgrad.treatment.batches import Batch
 from kgrad.treatment.depth_profile import depth_profile
 from kgrad.treatment.errors import TreatmentError
-from kgrad.treatment.measure import accuracy_of_batches
+from kgrad.treatment.measure import right_share
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,14 @@ def train_side_by_side(
         batches: what they are trained on; at least `steps`.
         measured: what loss and accuracy are measured on.
         steps: how many steps at most.
-        seconds: after how long no step is begun any more.
+        seconds: after how long no step is begun any more, from the first one on.
         advance: called after each step.
     """
     for model in models:
         model.steps_per_execution = 1  # batches come one by one
+    with fitting_data(models[0]):
+        first = [_loss_and_accuracy(model, measured)[0] for model in models]
     until = time.monotonic() + seconds
-    first = [_measure(model, measured)[0] for model in models]
     losses: list[list[float]] = [[] for _ in models]
     for batch in islice(batches, steps):
         if time.monotonic() > until:
@@ -84,7 +86,9 @@ def train_side_by_side(
 
 
 def _outcome(model: keras.Model, first_loss: float, losses: list[float], measured: Iterable[Batch]) -> Outcome:
-    loss, accuracy = _measure(model, measured)
+    loss, accuracy = _loss_and_accuracy(model, measured)
+    if accuracy is None and len(model.outputs) == 1:
+        accuracy = right_share(model, measured)
     norms = [state.gradient_norm for state in depth_profile(model, next(iter(measured))).values()]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = float(np.float64(norms[0]) / norms[-1]) if norms else math.nan
@@ -92,23 +96,14 @@ def _outcome(model: keras.Model, first_loss: float, losses: list[float], measure
     return Outcome(first_loss, loss, accuracy, Health(ratio, max(norms, default=math.nan), broken), tuple(losses))
 
 
-def _measure(model: keras.Model, batches: Iterable[Batch]) -> tuple[float, float | None]:
-    """Loss and accuracy, the mean over batches by their rows; an accuracy that was not compiled is worked out."""
-    logs, rows, right = [], [], []
+def _loss_and_accuracy(model: keras.Model, batches: Iterable[Batch]) -> tuple[float, float | None]:
+    """The mean over batches by their rows; no accuracy where none was compiled."""
+    logs, rows = [], []
     for batch in batches:
-        entry = model.test_on_batch(*batch, return_dict=True)
+        logs.append(model.test_on_batch(*batch, return_dict=True))
         rows.append(len(keras.tree.flatten(batch[0])[0]))
-        logs.append(entry)
-        if not any(map(_is_accuracy, entry)) and len(model.outputs) == 1:
-            right.append((batch[1], model.predict_on_batch(batch[0])))
-    accuracy = next(filter(_is_accuracy, logs[0]), None)
-    if accuracy is not None:
-        return _mean(logs, "loss", rows), _mean(logs, accuracy, rows)
-    return _mean(logs, "loss", rows), accuracy_of_batches(right, model)
-
-
-def _is_accuracy(name: str) -> bool:
-    return "accuracy" in name or name == "acc"
+    accuracy = next((name for name in logs[0] if "accuracy" in name or name == "acc"), None)
+    return _mean(logs, "loss", rows), None if accuracy is None else _mean(logs, accuracy, rows)
 
 
 def _mean(logs: Sequence[dict[str, Any]], name: str, rows: Sequence[int]) -> float:

@@ -40,17 +40,19 @@ def treat(
     """Trains a model under watch, changes what makes it sick, and trains on until it is healthy.
 
     A training is stopped at the first disease of high severity. The prescriptions for it are then tried in short
-    trainings from common starts, alone and together, and the most promising goes on to a whole training; where it does
-    not end better than the best model so far, the next one does. Where none of them helps, changes of several knobs at
-    once that suit most networks are tried in the same way. A healed model that has not learned nearly all competes with
-    up to two more of the promising changes. A change stays only where the whole training ends better.
+    trainings from common starts, alone and together, and the most promising goes on to a whole training; where it
+    does not end better than the best model so far, the next one does. Where none of them helps, changes of several
+    knobs at once that suit most networks are tried in the same way; so they are where nothing is found and the
+    training came to rest with much left to learn (then only what short trainings prove is trained whole). A healed
+    model that has not learned nearly all competes with up to two more of the promising changes. A change stays only
+    where the whole training ends better.
 
     Args:
         model: a built and compiled Sequential or Functional model with one output; it is not touched.
         x: inputs as `fit` takes them: an array, any nesting of arrays, or a `tf.data.Dataset` of known length.
         y: targets; `None` for a dataset.
         budget: training steps of all models together, the first training included; by default ten times those of the
-            plain training, and 3,000 at least.
+            plain training, and 3,000 at least. An execution of several steps is not cut.
         seed: of initial weights and of the batches of trials.
         progress: whether to draw a progress bar.
         fit_arguments: for `fit`: `epochs`, `batch_size`, `validation_data`, ...
@@ -59,7 +61,8 @@ def treat(
         The healed model, or the given one's copy where nothing was better, and the `Treatment`. On the validation
         data, or up to 1,024 rows of the training data where there are none, it is not worse than the given model:
         accuracy decides where it differs by more than the noise of these rows, the loss otherwise (that of
-        `evaluate`, without penalties); where the loss itself is changed, accuracy or R² alone.
+        `evaluate`, without penalties); where the loss itself is changed, accuracy or R² alone, and between two models of
+        one other loss that one.
 
     Raises:
         TreatmentError: the model is a subclassed one, not compiled, has several outputs, the data do not fit, or an

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kgrad.prescription.prescription import Prescription
 from kgrad.treatment.apply import apply
-from kgrad.treatment.arguments import check_data, check_model, chosen_of, fitting_data, seeds_of, whole_number
-from kgrad.treatment.batches import endless, measured, validation_batches
+from kgrad.treatment.arguments import check_data, check_model, chosen_of, seeds_of, whole_number
+from kgrad.treatment.batches import endless, measured, some_validation
 from kgrad.treatment.copying import kept_randomness
 from kgrad.treatment.errors import TreatmentError
 from kgrad.treatment.interval import Interval, paired_interval
@@ -115,10 +115,10 @@ def trial(
         steps: training steps for each seed and model.
         seeds: how many seeds, or which.
         batch_size: rows per batch; a dataset has its own.
-        seconds: after how long no step is begun any more; each seed gets an even share. A seed whose time is up
-            before its first step is left out.
-        validation: `(x, y)`, `(x, y, sample_weight)` or a dataset, all of which the losses are measured on; by default
-            up to 1,024 rows of the training data.
+        seconds: after how long no step is begun any more; each seed gets an even share. A seed whose time is up before
+            its first step is left out. Building and measuring the models is not counted.
+        validation: `(x, y)` or `(x, y, sample_weight)`, of which up to 1,024 rows, evenly spaced, are measured on, or a
+            dataset, which is in whole; by default rows of the training data.
         progress: whether to draw a progress bar.
 
     Raises:
@@ -126,22 +126,20 @@ def trial(
     """
     check_model(model)
     chosen, numbers = chosen_of(prescriptions), seeds_of(seeds)
-    apply(model, chosen, seed=numbers[0], x=x)  # says what cannot be applied before anything is trained
     check_data(model, x, y)
     steps, batch_size = whole_number("steps", steps), whole_number("batch_size", batch_size)
     if seconds is not None and not (isinstance(seconds, Real) and seconds > 0):
         raise TreatmentError(f"seconds={seconds!r}: expected more than 0, or None for no bound.")
-    fixed = measured(x, y, batch_size) if validation is None else validation_batches(validation, batch_size)
+    fixed = measured(x, y, batch_size) if validation is None else some_validation(validation, batch_size)
     with kept_randomness(), _bar(progress) as bar:
         task = bar.add_task("trial", total=len(numbers) * steps)
         until = math.inf if seconds is None else time.monotonic() + seconds
         pairs = []
         for place, seed in enumerate(numbers):
             share = (until - time.monotonic()) / (len(numbers) - place)
-            models = [apply(model, each, seed=seed, x=x) for each in ((), chosen)]
+            changed, unchanged = (apply(model, each, seed=seed, x=x) for each in (chosen, ()))
             batches = endless(x, y, batch_size, seed)
-            with fitting_data(model):
-                both = train_side_by_side(models, batches, fixed, steps, share, lambda: bar.advance(task))
+            both = train_side_by_side((unchanged, changed), batches, fixed, steps, share, lambda: bar.advance(task))
             pairs.append(Pair(seed, len(both[0].batch_losses), *both))
             bar.update(task, completed=(place + 1) * steps)
     return _concluded(chosen, tuple(pair for pair in pairs if pair.steps), validation is not None)

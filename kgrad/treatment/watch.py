@@ -94,31 +94,37 @@ def watched(
     """
     with tempfile.TemporaryDirectory() as folder:
         monitor = GradientMonitor(Path(folder) / "run", report=False, verbose=0, stop_on=stop_on, strict=True)
-        callbacks = [*(arguments.get("callbacks") or ()), monitor, _End(most)]
+        end = _End(most)
+        callbacks = [*(arguments.get("callbacks") or ()), monitor, end]
         settings = {"verbose": 0, **arguments, "callbacks": callbacks, "validation_data": data.validation}
-        before = int(model.optimizer.iterations)
         model.fit(data.x, data.y, **settings)
         examination = monitor.examination
     if examination is None:
         raise TreatmentError("The training left no run to examine.")
-    return examination, int(model.optimizer.iterations) - before, monitor.stopped_step > 0
+    return examination, end.taken, monitor.stopped_step > 0
 
 
 class _End(keras.callbacks.Callback):
-    """Ends a training after so many steps."""
+    """Ends a training after so many steps, or with the execution that makes them.
+
+    Attributes:
+        taken: the steps made.
+    """
 
     def __init__(self, steps: int) -> None:
         super().__init__()
-        self._steps, self._taken, self._last = steps, 0, -1
+        self.taken = 0
+        self._steps, self._last = steps, -1
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Batches are counted anew."""
         self._last = -1
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Several steps of one execution are told as the last of them."""
-        self._taken, self._last = self._taken + batch - self._last, batch
-        if self._taken >= self._steps:
+        """Several steps of one execution are told as the last of them, be it behind the end of the epoch."""
+        last = min(batch, ((self.params or {}).get("steps") or math.inf) - 1)
+        self.taken, self._last = self.taken + int(last) - self._last, int(last)
+        if self.taken >= self._steps:
             self.model.stop_training = True
 
 

@@ -11,7 +11,7 @@ from keras import layers
 import kgrad
 from kgrad.diagnosis.finding import Finding
 from kgrad.log.objective import objectives
-from kgrad.prescription.compile_code import compile_code
+from kgrad.prescription.compile_code import compile_code, loss_code
 from kgrad.prescription.input_scaling import prescribe_input_scaling
 from kgrad.prescription.loss_scaling import prescribe_loss_scaling
 from kgrad.prescription.optimizer import prescribe_optimizer
@@ -281,3 +281,12 @@ def test_a_loss_is_scaled_once_and_only_where_digits_are_few(policy, before, tmp
         assert space["model"].optimizer is optimizer
     else:
         assert type(optimizer.inner_optimizer) is keras.optimizers.SGD
+
+
+def test_losses_and_metrics_are_named_as_keras_names_them():
+    for axis in (None, -1):
+        described = keras.losses.serialize(keras.losses.Dice(axis=axis))
+        again = eval(loss_code({each: described[each] for each in ("class_name", "config")}))
+        assert again.get_config()["axis"] == axis
+    for name in ("top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy", "f1_score", "auc", "mse"):
+        assert f'metrics=["{name}"]' in compile_code({"optimizer": {}, "loss": "mse", "metrics": [name]})

@@ -1,5 +1,7 @@
 """What cannot be is said before anything is trained; what `fit` takes is taken, and compared on in whole."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from keras import layers
 import kgrad
 from kgrad.treatment import TreatmentError, apply, dry_run, prove, trial
 from kgrad.treatment.attempts import attempt, changes_of
-from kgrad.treatment.batches import validation_batches
+from kgrad.treatment.batches import some_validation, validation_batches
 from kgrad.treatment.given_data import given_data, measured_on
 from kgrad.treatment.measure import Measure, Score, is_less_right
 
@@ -148,6 +150,64 @@ def test_all_validation_data_are_measured_however_they_are_sorted():
     assert weighted.loss == pytest.approx(held["loss"], rel=1e-5)
 
 
+def by_length():
+    """Sequences of five, seven and nine steps, a class for each step."""
+    for length in (5, 7, 9, 5, 7, 9):
+        x = RNG.integers(0, 20, (8, length))
+        yield x, x % 5
+
+
+def test_batches_of_several_lengths_are_tried_and_measured():
+    model = keras.Sequential([keras.Input((None,)), layers.Embedding(20, 8), layers.Dense(5, activation="softmax")])
+    model.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy")
+    spec = (tf.TensorSpec((None, None), "int64"),) * 2
+    rows = tf.data.Dataset.from_generator(by_length, output_signature=spec)
+    shown = trial(model, rate(0.1), rows, steps=20, seeds=2, progress=False)
+    assert shown.pairs[0].changed.accuracy > shown.pairs[0].unchanged.accuracy - 1e-9
+    assert shown.accuracy_difference is not None
+    assert Measure(model, validation_batches(rows, 8)).of(model).accuracy < 0.5
+
+
+def test_time_is_for_training_not_for_measuring():
+    many = np.repeat(X, 100, axis=0)
+    validation = (many, np.repeat(Y, 100))
+    shown = trial(sequential(), rate(0.1), X, Y, steps=3, seeds=1, seconds=30, validation=validation, progress=False)
+    assert shown.pairs[0].steps == 3
+    assert sum(len(x) for x, _, _ in some_validation(validation, 32)) == 1024
+
+
+def test_one_that_cannot_be_tried_costs_no_other(sick_examination, monkeypatch):
+    module = sys.modules["kgrad.treatment.prove"]
+    tried = module.trial
+
+    def failing(model, each, *data, **settings):
+        if each is sick_examination.prescriptions[0]:
+            raise TreatmentError("The time was up.")
+        return tried(model, each, *data, **settings)
+
+    monkeypatch.setattr(module, "trial", failing)
+    assert len(sick_examination.prescriptions) > 1
+    shown = prove(sick_examination, sequential(), X, Y, steps=2, seeds=1, progress=False)
+    assert len(shown.trials) >= 1
+    assert len(shown.dry_runs) > len(shown.trials)
+
+
+def test_weights_in_a_list_are_taken_as_fit_takes_them():
+    _, story = kgrad.treat(sequential(), X, [Y], sample_weight=[np.ones(200)], epochs=1, budget=8, progress=False)
+    assert story.steps > 0
+
+
+def test_numbers_without_a_fraction_are_whole():
+    _, story = kgrad.treat(sequential(), X, Y, epochs=2.0, batch_size=50.0, budget=8.0, progress=False)
+    assert story.steps == 8
+
+
+def test_steps_are_batches_under_gradient_accumulation_too():
+    model = sequential(keras.optimizers.SGD(0.1, gradient_accumulation_steps=4))
+    _, story = kgrad.treat(model, X, Y, epochs=2, batch_size=20, budget=20, progress=False)
+    assert story.steps == 20
+
+
 def test_a_loss_that_is_surely_wrong_is_that_of_evaluate():
     model = sequential()
     model.layers[-1].set_weights([1000 * np.eye(8, 3), np.zeros(3)])
@@ -175,7 +235,7 @@ def test_the_budget_bounds_the_first_training_too(execution):
     model = sequential()
     model.compile("adam", "sparse_categorical_crossentropy", steps_per_execution=execution)
     _, story = kgrad.treat(model, X, Y, epochs=20, budget=9, progress=False)
-    assert 0 < story.steps <= story.budget == 9
+    assert 9 <= story.steps < 9 + execution
 
 
 def test_rows_keep_their_weights_when_some_are_cut_off_for_validation():

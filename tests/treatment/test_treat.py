@@ -15,7 +15,9 @@ from kgrad.treatment.attempts import Tried, _concluded, attempt, changes_of, ran
 from kgrad.treatment.fitting import of_fit
 from kgrad.treatment.given_data import given_data
 from kgrad.treatment.measure import Measure, Score, badness, is_better
+from kgrad.treatment.rounds import Rounds
 from kgrad.treatment.treatment import Attempt
+from kgrad.treatment.watch import State
 
 from ..diagnosis.rules.cases import deep
 from .patients import nested, prescription, rate, relu, sequential
@@ -257,3 +259,16 @@ def test_a_folder_that_takes_no_file_costs_no_proof(tmp_path, caplog):
     proven = prove(whole, sequential(), X, CLASSES, steps=2, seeds=1, progress=False)
     assert len(proven.trials) == 1
     assert "could not keep what was tried" in caplog.text
+
+
+def test_two_models_of_one_other_loss_are_compared_by_it():
+    """Accuracies within noise; the loss that was given says the same of all."""
+    given = network(layers.Dense(8), loss="mse")
+    state = State(given_data(X, CLASSES, {}), 10, network(layers.Dense(8)), Score(0.0, 0.90, own_loss=0.3))
+    state.rounds.append(None)
+    measure = Measure(given, [])
+    measure.rows = 100
+    rounds = Rounds(given, measure, state, 0, lambda: None)
+    assert not rounds._is_best(network(layers.Dense(8)), Score(0.0, 0.92, own_loss=0.5), False)
+    assert rounds._is_best(network(layers.Dense(8)), Score(0.0, 0.89, own_loss=0.2), False)
+    assert rounds._is_best(network(layers.Dense(8), loss="poisson"), Score(0.0, 0.92, own_loss=0.5), False)
