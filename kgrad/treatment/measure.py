@@ -1,7 +1,7 @@
 """One number by which models with different losses and penalties are compared on the same rows."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +27,7 @@ class Score:
         r_squared: the share of the targets' variance that is predicted, whatever the loss (1 is all, under 0 is worse
             than their mean); `None` for classes, and where the predictions have another shape.
         rounded: share of whole-numbered targets that the rounded answers hit; `None` for classes, and others.
-        own_loss: the loss that this model itself was compiled with; `None` where it is not known.
+        own_loss: the loss that this model itself was compiled with; `None` where it was not measured.
     """
 
     loss: float | None
@@ -55,15 +55,19 @@ class Measure:
         self._logits = _takes_logits(model)
         self.rows = 0
 
-    def of(self, model: keras.Model) -> Score:
+    def of(self, model: keras.Model, own: bool = False) -> Score:
         """The score of a model that takes the same rows.
 
         The loss is that of `evaluate` without penalties: softmax and sigmoid outputs are taken as logits again, where
         Keras does so, and weights of rows count.
+
+        Args:
+            model: the compiled model.
+            own: whether to measure the loss that it was itself compiled with, too.
         """
         same = tuple(model.outputs[0].shape[1:]) == self._shape and _takes_logits(model) == self._logits
         given = self._model._compile_loss if same else None
-        forward = _forward(model, given)
+        forward = _forward(model, (given, model._compile_loss if own else None))
         rows, losses, tally = [], [], Tally(_takes_logits(model))
         for batch in self._batches:
             out, *both = forward(*batch)
@@ -72,20 +76,19 @@ class Measure:
             tally.add(batch[1], out)
         self.rows = sum(rows)
         means = np.average(losses, axis=0, weights=rows)
-        by_given, own = (float(each) if math.isfinite(each) else math.inf for each in means)
+        by_given, by_own = (float(each) if math.isfinite(each) else math.inf for each in means)
         loss = None if given is None else by_given
         accuracy = tally.accuracy
         values = (None, None) if accuracy is not None else (tally.r_squared, tally.rounded)
-        return Score(loss, accuracy, *values, own_loss=own)
+        return Score(loss, accuracy, *values, own_loss=by_own if own else None)
 
 
-def _forward(model: keras.Model, given: Any) -> Callable[[Any, Any, Any], tuple[Any, Any, Any]]:
-    """The predictions for a batch, their loss as another model has it, and as this one has it."""
+def _forward(model: keras.Model, judges: Sequence[Any]) -> Callable[[Any, Any, Any], tuple[Any, ...]]:
+    """The predictions for a batch, and what each of some compiled losses says of them."""
 
-    def forward(x: Any, y: Any, weights: Any) -> tuple[Any, Any, Any]:
+    def forward(x: Any, y: Any, weights: Any) -> tuple[Any, ...]:
         out = model(x, training=False)
-        losses = (None if each is None else each(y, out, weights) for each in (given, model._compile_loss))
-        return out, *losses
+        return out, *(None if each is None else each(y, out, weights) for each in judges)
 
     return forward if model.run_eagerly else tf.function(forward, reduce_retracing=True)
 

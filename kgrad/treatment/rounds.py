@@ -55,7 +55,7 @@ class Rounds:
         """
         examination, steps, stopped = watched(patient, self._state.data, arguments, stop_on, self._state.left)
         self._state.used += steps
-        score, severe = self._measure.of(patient), not is_no_worse(examination, "medium")
+        score, severe = self._measure.of(patient, own=True), not is_no_worse(examination, "medium")
         adopted = self._is_best(patient, score, severe)
         if adopted and tolerated is not None and not is_no_worse(examination, tolerated):
             adopted, reason = False, reason or "Better than the best so far, but sick: not kept."

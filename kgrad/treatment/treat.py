@@ -58,11 +58,11 @@ def treat(
         fit_arguments: for `fit`: `epochs`, `batch_size`, `validation_data`, ...
 
     Returns:
-        The healed model, or the given one's copy where nothing was better, and the `Treatment`. On the validation
-        data, or up to 1,024 rows of the training data where there are none, it is not worse than the given model:
-        accuracy decides where it differs by more than the noise of these rows, the loss otherwise (that of
-        `evaluate`, without penalties); where the loss itself is changed, accuracy or R² alone, and between two models of
-        one other loss that one.
+        The healed model, or the given one's copy where nothing was better, and the `Treatment`. On the
+        validation data, or up to 1,024 rows of the training data where there are none, it is not worse than the
+        given model: accuracy decides where it differs by more than the noise of these rows, the loss otherwise
+        (that of `evaluate`, without penalties); where the loss itself is changed, accuracy or R² alone, and
+        between two models of one other loss that one.
 
     Raises:
         TreatmentError: the model is a subclassed one, not compiled, has several outputs, the data do not fit, or an
