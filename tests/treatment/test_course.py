@@ -112,7 +112,7 @@ def test_once_well_a_better_model_with_a_disease_is_not_kept(monkeypatch, tolera
     monkeypatch.setattr(rounds, "watched", lambda *arguments: (sick, 10, False))
     monkeypatch.setattr(rounds, "round_of", lambda *arguments: Round("", (), 10, 0.1, 0.9, arguments[-1]))
     monkeypatch.setattr(rounds, "same_loss", lambda *models: True)
-    measure = SimpleNamespace(of=lambda model: Score(0.1, 0.9), rows=1000)
+    measure = SimpleNamespace(of=lambda model, own: Score(0.1, 0.9), rows=1000)
     treatment = rounds.Rounds("old", measure, state, 0, lambda: None)
     _, _, adopted = treatment.train("new", [], {}, None, tolerated=tolerated)
     assert adopted is kept
@@ -140,6 +140,6 @@ def test_of_two_that_are_alike_the_one_without_a_severe_disease_is_kept(
     monkeypatch.setattr(rounds, "watched", lambda *arguments: (seen, 10, False))
     monkeypatch.setattr(rounds, "round_of", lambda *arguments: Round("", (), 10, loss, accuracy, arguments[-1]))
     monkeypatch.setattr(rounds, "same_loss", lambda *models: True)
-    measure = SimpleNamespace(of=lambda model: Score(loss, accuracy), rows=1000)
+    measure = SimpleNamespace(of=lambda model, own: Score(loss, accuracy), rows=1000)
     assert rounds.Rounds("old", measure, state, 0, lambda: None).train("new", [], {}, None)[2] is kept
     assert state.severe is (severe_before and not kept)
