@@ -20,7 +20,7 @@ _ERRORS = 6.0
 # With ten rows for each class the entropy of their shares is known to a few hundredths of a nat (Paninski 2003).
 _ROWS_PER_CLASS = 10
 # Less than this share leaves enough to learn for a fall over the last half to matter (own choice).
-_MOST = 0.8
+MOST = 0.8
 
 
 def skill(log: RunLog) -> float | None:
@@ -47,7 +47,7 @@ def late_skill(log: RunLog) -> float | None:
 def learned_most(log: RunLog) -> bool:
     """Whether little is left to learn, by `late_skill`; `True` too where that is not known."""
     reached = late_skill(log) if "loss" in log else None
-    return reached is None or reached >= _MOST
+    return reached is None or reached >= MOST
 
 
 def _share(log: RunLog, loss: float) -> float | None:
@@ -151,8 +151,8 @@ def is_held_back(log: RunLog) -> bool:
 
     Before that end every run that learns passes such a state.
     """
-    reached, is_over = skill(log), int(log.steps[-1]) + 1 >= planned_steps(log)
-    return is_over and reached is not None and 0.5 <= reached < _MOST and still_falls(log)
+    reached = skill(log)
+    return is_over(log) and reached is not None and 0.5 <= reached < MOST and still_falls(log)
 
 
 def _beats_constant(log: RunLog) -> bool:
@@ -187,6 +187,11 @@ def planned_steps(log: RunLog) -> int:
     """Steps of the whole training as `fit` planned them, or those that were made where that is not known."""
     fit = log.info.get("fit") or {}
     return max((fit.get("epochs") or 0) * (fit.get("steps_per_epoch") or 0), int(log.steps[-1]) + 1)
+
+
+def is_over(log: RunLog) -> bool:
+    """Whether a run has come to its planned end."""
+    return int(log.steps[-1]) + 1 >= planned_steps(log)
 
 
 def _is_early(log: RunLog) -> bool:

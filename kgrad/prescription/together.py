@@ -80,6 +80,13 @@ def joined(parts: Sequence[Prescription], why: str) -> Prescription:
     )
 
 
+def parts_of(prescriptions: Sequence[Prescription]) -> Iterator[Prescription]:
+    """The prescriptions, and of one that joins several each of these."""
+    for each in prescriptions:
+        inside = each.settings.get("parts")
+        yield from parts_of([Prescription.from_dict(part) for part in inside]) if inside else (each,)
+
+
 def hides_harm(finding: Finding, diagnosis: Diagnosis) -> bool:
     """Whether a note may be a disease: how grave a finding is follows the loss, and the loss itself is the wrong one.
 
@@ -128,7 +135,7 @@ def _excludes(part: Prescription, further: Prescription) -> bool:
 
 def _code(parts: Sequence[Prescription]) -> str:
     """One code: layers first, then loss and optimizer of the parts that change them, what they are for, and `fit`."""
-    plain = list(chain.from_iterable(map(_plain, parts)))
+    plain = list(parts_of(parts))
     of_model = [part for part in plain if part.target != ("fit",)]
     # A normalization's code shows the first of its layers as a pattern for all.
     printing = [part for part in of_model if not is_wider(part) and part.knob != "normalization"]
@@ -148,12 +155,6 @@ def _code(parts: Sequence[Prescription]) -> str:
         *(part.code for part in plain if part.target == ("fit",)),
     ]
     return snippet("\n".join(definition), "\n".join(afterwards))
-
-
-def _plain(part: Prescription) -> tuple[Prescription, ...]:
-    """What it joins, or itself."""
-    inside = part.settings.get("parts")
-    return tuple(map(Prescription.from_dict, inside)) if inside else (part,)
 
 
 def _prints_layers(part: Prescription) -> bool:

@@ -1,12 +1,12 @@
 """What prescriptions change about `fit`, apart from what they change about the model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from kgrad.prescription.prescription import Prescription
-from kgrad.prescription.together import joined
+from kgrad.prescription.together import joined, parts_of
 from kgrad.treatment.arguments import chosen_of
 
 # Arguments of `fit` as they are named there.
@@ -16,13 +16,6 @@ _ARGUMENTS = ("epochs", "batch_size")
 def of_fit(prescription: Prescription) -> bool:
     """Whether all that it changes is how long to train, or in which batches."""
     return prescription.target == ("fit",) and any(name in prescription.settings for name in _ARGUMENTS)
-
-
-def parts_of(prescriptions: Sequence[Prescription]) -> Iterator[Prescription]:
-    """The prescriptions, and of one that joins several each of these."""
-    for each in prescriptions:
-        inside = each.settings.get("parts")
-        yield from parts_of([Prescription.from_dict(part) for part in inside]) if inside else (each,)
 
 
 def of_model(prescription: Prescription) -> Prescription | None:

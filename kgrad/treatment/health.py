@@ -36,14 +36,16 @@ def is_well(examination: workflow.Examination) -> bool:
 
 def is_sound(examination: workflow.Examination) -> bool:
     """Whether nothing was found and half was learned: what is left may be the noise of such data."""
-    noted = any(each.rule == LITTLE_LEARNED for each in examination.diagnosis.findings)
-    return is_no_worse(examination, "info") and not noted
+    return is_no_worse(examination, "info") and not _is_noted(examination)
 
 
 def learned_little(examination: workflow.Examination) -> bool:
     """Whether the rule of last resort says so, or not even most was learned."""
-    noted = any(each.rule == LITTLE_LEARNED for each in examination.diagnosis.findings)
-    return noted or not learned_most(examination.log)
+    return _is_noted(examination) or not learned_most(examination.log)
+
+
+def _is_noted(examination: workflow.Examination) -> bool:
+    return any(each.rule == LITTLE_LEARNED for each in examination.diagnosis.findings)
 
 
 def falls_still(examination: workflow.Examination) -> bool:

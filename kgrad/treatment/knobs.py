@@ -7,8 +7,9 @@ from typing import Any
 import keras
 
 from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.together import parts_of
 from kgrad.treatment.errors import TreatmentError
-from kgrad.treatment.fitting import of_fit, parts_of
+from kgrad.treatment.fitting import of_fit
 from kgrad.treatment.places import Place, activation_place, places_of
 from kgrad.treatment.plan import Plan
 from kgrad.treatment.rebuilding import architecture, input_scaling, layer_settings, normalization

@@ -17,8 +17,7 @@ from kgrad.prescription.loss_scaling import prescribe_loss_scaling
 from kgrad.prescription.optimizer import prescribe_optimizer
 from kgrad.prescription.output import prescribe_output
 from kgrad.prescription.snippet import sections
-from kgrad.prescription.together import joined
-from kgrad.treatment.fitting import parts_of
+from kgrad.prescription.together import joined, parts_of
 
 from .test_knobs import layers_are_made
 

@@ -14,10 +14,9 @@ from kgrad.log.structure import Layer
 from kgrad.prescription.architecture import prescribe_residual
 from kgrad.prescription.regularization import prescribe_regularization
 from kgrad.prescription.sound import sound_changes
-from kgrad.prescription.together import joined, together
+from kgrad.prescription.together import joined, parts_of, together
 from kgrad.prescription.width import is_wider, prescribe_ample_width, prescribe_wider
 from kgrad.treatment import apply
-from kgrad.treatment.fitting import parts_of
 
 from ..diagnosis.rules.cases import deep
 from ..log.factory import structure

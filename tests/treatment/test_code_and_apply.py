@@ -13,8 +13,9 @@ from kgrad.diagnosis.finding import Finding
 from kgrad.log.batch import BatchFacts
 from kgrad.prescription import prescribe
 from kgrad.prescription.prescribe import KNOBS
+from kgrad.prescription.together import parts_of
 from kgrad.treatment import apply
-from kgrad.treatment.fitting import fit_arguments, of_model, parts_of
+from kgrad.treatment.fitting import fit_arguments, of_model
 
 from ..diagnosis.rules.cases import deep
 from ..log.factory import structure

@@ -6,8 +6,8 @@ import pytest
 from keras import layers
 
 import kgrad
+from kgrad.prescription.together import parts_of
 from kgrad.treatment import apply, fit_arguments
-from kgrad.treatment.fitting import parts_of
 
 RELU = {"activation": "relu", "kernel_initializer": "he_normal"}
 

@@ -8,8 +8,8 @@ from keras import layers
 import kgrad
 from kgrad.prescription.initializer import _is
 from kgrad.prescription.residual import prescribe_scaled_branches
+from kgrad.prescription.together import parts_of
 from kgrad.treatment import apply
-from kgrad.treatment.fitting import parts_of
 
 RANDOM = np.random.default_rng(0)
 

@@ -8,7 +8,7 @@ from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.diagnosis.loss_curve import FALLS, late_fall, loss_curve, still_falls
 from kgrad.diagnosis.overshoot import LEARNED, OVERSHOOT, RATIO, REPLACED, START, overshoot
 from kgrad.diagnosis.rule import Limit, rule
-from kgrad.diagnosis.skill import constant_answer, harm, late_skill
+from kgrad.diagnosis.skill import MOST, constant_answer, harm, learned_most
 from kgrad.diagnosis.usual_speed import small_batch_factor, usual_speed
 from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
@@ -51,11 +51,9 @@ FAST = Limit(
     "a momentum of 0.9 for 16 rows and more. The two healthy programs of the corpora that are faster than 6 times that "
     "have squared errors of sigmoids, and learn more than half.",
 )
-
-
 UNSETTLED = Limit(
     "learned by the mean loss of the last half",
-    0.8,
+    MOST,
     "share",
     "what is left to learn matters, as in `skill.is_held_back` (own choice). The mean: of the losses of a few rows "
     "most are near 0 while some are far off.",
@@ -199,8 +197,8 @@ def _few_rows(log: RunLog) -> Finding | None:
     speed = present_optimizer(log).speed
     if speed is None or small_batch_factor(log) >= 1 or still_falls(log):
         return None
-    severity, mean_skill = harm(log), late_skill(log)
-    if severity == "info" and mean_skill is not None and mean_skill < UNSETTLED.value:
+    severity = harm(log)
+    if severity == "info" and not learned_most(log):
         severity = "low"
     if severity == "info":
         return None

@@ -6,7 +6,7 @@ from kgrad.diagnosis import signals, windows
 from kgrad.diagnosis.finding import Evidence, Finding, power
 from kgrad.diagnosis.loss_curve import loss_curve
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
-from kgrad.diagnosis.skill import harm, is_certain, learned, planned_steps
+from kgrad.diagnosis.skill import harm, is_certain, is_over, learned
 from kgrad.log.run_log import RunLog
 
 DECADES = Limit(
@@ -70,7 +70,7 @@ def vanishing_gradient(log: RunLog) -> Finding | None:
     ratio, progress = _starvation(log, columns), _progress(log)
     stuck = progress is None or harm(log) == "high"
     # A small fall that may be all there is is no excuse here: the gradients themselves show what holds it back.
-    most = NOT_LEARNED.value if int(log.steps[-1]) + 1 >= planned_steps(log) else 0.1  # at its end no more will come
+    most = NOT_LEARNED.value if is_over(log) else 0.1  # at its end no more will come
     little = progress is not None and progress < NOT_LEARNED.value and (not is_certain(log) or learned(log) < most)
     harmed = (ratio is not None and ratio < STARVED.value) or (progress is not None and (stuck or little))
     names = [log.structure.variables[column].layer for column in columns]
