@@ -46,9 +46,9 @@ class WholeSet:
         if isinstance(self.x, tf.data.Dataset):
             yield from islice(_passed(self.x, self.y), self.most)
             return
-        rows = _rows(self.x, self.y, self.weights)
+        parts, rows = _arrays(self.x, self.y, self.weights)
         for start in islice(range(0, rows, self.batch_size), self.most):
-            yield _taken(self.x, self.y, self.weights, slice(start, start + self.batch_size))
+            yield _taken(parts, slice(start, start + self.batch_size))
 
 
 def validation_batches(validation: Any, batch_size: int, most: int | None = None) -> WholeSet:
@@ -107,13 +107,13 @@ def endless(x: Any, y: Any, batch_size: int, seed: int, weights: Any = None) -> 
     """
     while isinstance(x, tf.data.Dataset):
         yield from _passed(x, y)
-    rows = _rows(x, y, weights)
+    parts, rows = _arrays(x, y, weights)
     size = min(batch_size, rows)
     generator = np.random.default_rng(seed)
     while True:
         order = generator.permutation(rows)
         for start in range(0, rows - size + 1, size):
-            yield _taken(x, y, weights, order[start : start + size])
+            yield _taken(parts, order[start : start + size])
 
 
 def measured(x: Any, y: Any, batch_size: int, weights: Any = None) -> list[Batch]:
@@ -130,11 +130,11 @@ def measured(x: Any, y: Any, batch_size: int, weights: Any = None) -> list[Batch
     """
     if isinstance(x, tf.data.Dataset):
         return list(islice(_passed(x, y), _MEASURED_BATCHES))
-    rows = _rows(x, y, weights)
+    parts, rows = _arrays(x, y, weights)
     size = min(batch_size, rows)
     count = max(min(rows, _MEASURED_ROWS) // size, 1)
     chosen = np.linspace(0, rows - 1, count * size).round().astype(int)
-    return [_taken(x, y, weights, part) for part in np.split(chosen, count)]
+    return [_taken(parts, part) for part in np.split(chosen, count)]
 
 
 def probe_batch(x: Any, y: Any, rows: int) -> Batch:
@@ -143,8 +143,8 @@ def probe_batch(x: Any, y: Any, rows: int) -> Batch:
 
 
 def _spaced(x: Any, y: Any, rows: int) -> Batch:
-    available = _rows(x, y)
-    return _taken(x, y, None, np.linspace(0, available - 1, min(rows, available)).round().astype(int))
+    parts, available = _arrays(x, y, None)
+    return _taken(parts, np.linspace(0, available - 1, min(rows, available)).round().astype(int))
 
 
 def _passed(dataset: tf.data.Dataset, y: Any) -> Iterator[Batch]:
@@ -159,17 +159,40 @@ def _passed(dataset: tf.data.Dataset, y: Any) -> Iterator[Batch]:
         raise TreatmentError("The dataset has no batches.")
 
 
-def _rows(*parts: Any) -> int:
+def _arrays(*parts: Any) -> tuple[Batch, int]:
+    """Inputs, targets and weights as numpy arrays, and how many rows they have in common."""
     leaves = [leaf for leaf in keras.tree.flatten(parts) if leaf is not None]
     counts = {int(np.shape(leaf)[0]) if np.ndim(leaf) else 0 for leaf in leaves}
     if len(counts) != 1 or counts == {0}:
         kinds = ", ".join(sorted({type(leaf).__name__ for leaf in leaves}))
         raise TreatmentError(f"x and y need one common number of rows, and have {sorted(counts)} ({kinds}).")
-    return counts.pop()
+    arrays = keras.tree.map_structure(lambda leaf: None if leaf is None else np.asarray(leaf), of_numbers(parts))
+    return arrays, counts.pop()
 
 
-def _taken(x: Any, y: Any, weights: Any, rows: Any) -> Batch:
-    def take(leaf: Any) -> Any:
-        return None if leaf is None else np.asarray(leaf)[rows]
+def of_numbers(values: Any) -> Any:
+    """Any nesting of arrays with each `pandas.DataFrame` and `Series` as an array; other leaves stay as they are.
 
-    return keras.tree.map_structure(take, x), keras.tree.map_structure(take, y), keras.tree.map_structure(take, weights)
+    Columns of several types become numbers of Keras' precision, as in `fit`.
+
+    Raises:
+        TreatmentError: a column has values that are no numbers.
+    """
+    return keras.tree.map_structure(_of_numbers, values)
+
+
+def _of_numbers(leaf: Any) -> Any:
+    if not hasattr(leaf, "to_numpy"):
+        return leaf
+    values = leaf.to_numpy()
+    try:
+        return values if values.dtype != object else values.astype(keras.config.floatx())
+    except (TypeError, ValueError) as error:
+        raise TreatmentError(
+            f"A {type(leaf).__name__} has values that are no numbers ({error}): encode them first, for instance with "
+            "pandas.get_dummies or keras.layers.StringLookup."
+        ) from error
+
+
+def _taken(parts: Batch, rows: Any) -> Batch:
+    return keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[rows], parts)

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from kgrad.treatment.arguments import whole_number
-from kgrad.treatment.batches import WholeSet, endless, measured, validation_batches
+from kgrad.treatment.batches import WholeSet, endless, measured, of_numbers, validation_batches
 from kgrad.treatment.errors import TreatmentError
 from kgrad.treatment.watch import Data
 
@@ -25,12 +25,15 @@ def given_data(x: Any, y: Any, fit_arguments: Mapping[str, Any]) -> Data:
         TreatmentError: an argument cannot be, or the rows do not fit each other.
     """
     rest = dict(fit_arguments)
+    x, y = of_numbers(x), of_numbers(y)
     rest["callbacks"] = _listed(rest.get("callbacks"))
     for name in ("epochs", "batch_size", "steps_per_epoch", "validation_steps", "validation_batch_size"):
         if rest.get(name) is not None:
             rest[name] = whole_number(name, rest[name])
     batch_size = rest.get("batch_size") or 32
     validation, share = rest.pop("validation_data", None), rest.pop("validation_split", None) or 0.0
+    if isinstance(validation, (tuple, list)):
+        validation = tuple(of_numbers(part) for part in validation)
     if not 0 <= share < 1:
         raise TreatmentError(f"validation_split={share!r}: expected a share from 0 to 1.")
     if validation is None and share > 0:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -45,7 +46,7 @@ def treat(
     knobs at once that suit most networks are tried in the same way; so they are where nothing is found and the
     training came to rest with much left to learn (then only what short trainings prove is trained whole). A healed
     model that has not learned nearly all competes with up to two more of the promising changes. A change stays only
-    where the whole training ends better.
+    where the whole training ends better. Ctrl-C ends it with the best model so far, once a training has ended.
 
     Args:
         model: a built and compiled Sequential or Functional model with one output; it is not touched.
@@ -80,8 +81,21 @@ def treat(
         first = measure.of(given)
     state = State(data, steps or max(_TRAININGS * data.whole, _LEAST_STEPS), given, first)
     with _bar(progress, state) as bar:
-        healthy = Course(model, measure, state, seed, bar).run()
+        healthy = _run(Course(model, measure, state, seed, bar), state)
     return state.best, _story(state, first, healthy, data.validation is not None)
+
+
+def _run(course: Course, state: State) -> bool:
+    """Whether the best model is healthy; what was interrupted has a best one too."""
+    try:
+        return course.run()
+    except KeyboardInterrupt:
+        if not state.rounds:
+            raise
+    said = " ".join(filter(None, (state.rounds[-1].reason, "Interrupted: the best model so far is returned.")))
+    state.rounds[-1] = replace(state.rounds[-1], reason=said)
+    kept = [each for each in state.rounds if each.adopted][-1:]
+    return all(severity == "low" for each in kept for _, severity, _ in each.findings)
 
 
 def _story(state: State, first: Score, healthy: bool, validated: bool) -> Treatment:

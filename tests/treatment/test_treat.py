@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import keras
 import numpy as np
+import pandas
 import pytest
 from keras import layers
 
@@ -68,6 +69,48 @@ def test_what_is_healthy_is_only_trained():
     assert len(story.rounds) == 1
     assert story.steps == 8 * 12
     assert story.loss < story.loss_given
+
+
+class _Interrupts(keras.callbacks.Callback):
+    """Ctrl-C in the training of that number, the first being 1."""
+
+    def __init__(self, training):
+        super().__init__()
+        self.left = training
+
+    def on_train_begin(self, logs=None):
+        self.left -= 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_it_with_the_best_model_so_far():
+    healed, story = kgrad.treat(blown_up(), X, CLASSES, callbacks=_Interrupts(3), **FIT)
+    assert len(story.rounds) == 2
+    assert story.changes
+    assert story.accuracy > 0.85
+    assert "Interrupted" in story.rounds[-1].reason
+    held = healed.evaluate(X[192:], CLASSES[192:], verbose=0, return_dict=True)
+    assert held["accuracy"] == pytest.approx(story.accuracy)
+    with pytest.raises(KeyboardInterrupt):
+        kgrad.treat(blown_up(), X, CLASSES, callbacks=_Interrupts(1), **FIT)
+
+
+@pytest.mark.slow
+def test_columns_of_several_types_are_taken_as_fit_takes_them():
+    columns = {"height": X[:, 0], "old": X[:, 1] > 0, "income": 1000 * X[:, 2]}
+    frame = pandas.DataFrame(columns, index=np.arange(len(X))[::-1])
+    labels = pandas.Series(CLASSES, index=frame.index)
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(8, activation="relu"), layers.Dense(1, "sigmoid")])
+    model.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
+    _, story = kgrad.treat(model, frame, labels, **FIT)
+    assert any("input scaling" in each for each in story.changes)
+    assert story.accuracy > 0.8
+    with pytest.raises(TreatmentError, match="get_dummies"):
+        kgrad.treat(model, frame.assign(old="yes"), labels, **FIT)
 
 
 @pytest.mark.slow
