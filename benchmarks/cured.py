@@ -12,10 +12,15 @@ JsonDict = dict[str, Any]
 def is_cured(result: JsonDict, way: str, same_steps: bool = False) -> bool:
     """Whether the case is as well as the published repair makes it, and its first cause gone.
 
+    Where nothing was found in it there is no prescription to count; `treat`, which goes on by itself, has to leave
+    nothing to find.
+
     With `same_steps` the repair is taken as it was after as many steps as the way's own training took.
     """
     after, sick, repair = result["ways"].get(way) or {}, result["sick"], result["repair"]
-    if not sick["causes"] or "causes" not in after or sick["causes"][0] in after["causes"]:
+    if "causes" not in after or (not sick["causes"] and way != "treat"):
+        return False
+    if sick["causes"][0] in after["causes"] if sick["causes"] else after["causes"]:
         return False
     if same_steps and repair["published"] and after.get("tried"):
         taken = after["steps"] / after["tried"]

@@ -16,7 +16,8 @@ A case is cured where accuracy, on the rows for scoring, is within `MARGIN` of t
 targets are no classes, the loss has come `1 - MARGIN` of the way to the repair's from the sick training's or the
 untrained model's, whichever is lower; and where the first cause found in the sick run is not found any more. (Where the
 repair has another loss or other targets, the share of the targets' variance that is not predicted takes the place of
-the loss.) Sick cases in whose first run nothing was found count as not cured. Apart are counted: cases whose published
+the loss.) Sick cases in whose first run nothing was found count as not cured by any prescription; `treat`, which
+goes on by itself, has to make them as good and leave nothing to find. Apart are counted: cases whose published
 symptom did not show when the corpus was measured (`learned`) or whose sick training here is as good as its repair; and
 cases without a published repair (or with one for other inputs), of which only "better, and first cause gone" can be
 said. Healthy cases go through `treat` too: worse means by more than `MARGIN`.

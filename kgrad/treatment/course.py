@@ -103,7 +103,9 @@ class Course:
             tolerated = "low" if now.well else "medium" if now.healthy else None
             before = now.latest, state.score
             changes = [*search.changes, *change]
-            examination, stopped, adopted = self._rounds.train(patient, changes, arguments, "high", tolerated=tolerated)
+            examination, stopped, adopted = self._rounds.train(
+                patient, changes, arguments, "high", tolerated=tolerated, by_far=search.is_sound
+            )
             if adopted:
                 if "batch_size" in arguments and arguments["batch_size"] != state.data.batch_size:
                     state.data = state.data.in_batches(int(arguments["batch_size"]))

@@ -14,6 +14,8 @@ from kgrad.treatment.tally import Tally
 
 # Of a mean of cross-entropies in float32 (own choice: eight spacings of numbers near 1).
 _ROUNDING = 1e-6
+# Share of the loss that a change of a model which showed nothing has to take away (own choice).
+_FAR = 0.1
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,17 @@ def is_less_right(new: Score, old: Score, rows: int) -> bool:
     if new.accuracy is None or old.accuracy is None:
         return False
     return old.accuracy - new.accuracy > _noise(new.accuracy, old.accuracy, rows)
+
+
+def is_far_better(new: Score, old: Score, rows: int) -> bool:
+    """Whether a better model is worth a change of one that showed nothing: more right beyond noise, or far less loss.
+
+    >>> [is_far_better(each, Score(0.37, 0.8), 150) for each in (Score(0.35, 0.81), Score(0.35, 0.95))]
+    [False, True]
+    """
+    if is_less_right(old, new, rows) or new.loss is None or old.loss is None or math.isinf(old.loss):
+        return True
+    return old.loss - new.loss > _FAR * abs(old.loss)
 
 
 def _noise(one: float, other: float, rows: int) -> float:

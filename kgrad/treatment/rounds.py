@@ -10,7 +10,16 @@ from kgrad import workflow
 from kgrad.prescription.prescription import Prescription
 from kgrad.treatment.apply import apply
 from kgrad.treatment.health import is_no_worse
-from kgrad.treatment.measure import Measure, Score, are_alike, by_own_loss, is_better, is_less_right, same_loss
+from kgrad.treatment.measure import (
+    Measure,
+    Score,
+    are_alike,
+    by_own_loss,
+    is_better,
+    is_far_better,
+    is_less_right,
+    same_loss,
+)
 from kgrad.treatment.treatment import Attempt
 from kgrad.treatment.watch import State, round_of, watched
 
@@ -48,10 +57,12 @@ class Rounds:
         stop_on: str | None,
         reason: str = "",
         tolerated: str | None = None,
+        by_far: bool = False,
     ) -> tuple[workflow.Examination, bool, bool]:
         """One training under watch, told as a round: the run, whether it was stopped, whether its model is kept.
 
-        With diseases graver than what is tolerated it is not, however good.
+        With diseases graver than what is tolerated it is not, however good; nor, if it is to be better by far, where
+        noise may be all that it is better by.
         """
         examination, steps, stopped = watched(patient, self._state.data, arguments, stop_on, self._state.left)
         self._state.used += steps
@@ -59,6 +70,8 @@ class Rounds:
         adopted = self._is_best(patient, score, severe)
         if adopted and tolerated is not None and not is_no_worse(examination, tolerated):
             adopted, reason = False, reason or "Better than the best so far, but sick: not kept."
+        if adopted and by_far and not is_far_better(score, self._state.score, self._measure.rows):
+            adopted, reason = False, reason or "Hardly better than what showed no disease: not kept."
         if adopted:
             self._state.earlier.append(self._state.score)
             self._state.best, self._state.score, self._state.changes = patient, score, list(changes)

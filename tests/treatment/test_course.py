@@ -104,20 +104,40 @@ def test_a_trifle_is_no_new_place_to_search_from(new, rule, forward):
     assert is_progress(before, Score(1.0, 0.2), after, new) is forward
 
 
+def rounds_of(monkeypatch, before, after, severity, severe=False):
+    """One training behind the first one, of a model with that score and a disease that severe."""
+    state = State(None, 100, "old", before, severe=severe)
+    state.rounds.append(None)
+    seen = SimpleNamespace(diagnosis=SimpleNamespace(findings=[Finding("plateau", severity, "It stands.")]))
+    monkeypatch.setattr(rounds, "watched", lambda *arguments: (seen, 10, False))
+    monkeypatch.setattr(
+        rounds, "round_of", lambda *arguments: Round("", (), 10, after.loss, after.accuracy, arguments[-1])
+    )
+    monkeypatch.setattr(rounds, "same_loss", lambda *models: True)
+    measure = SimpleNamespace(of=lambda model, own: after, rows=1000)
+    return rounds.Rounds("old", measure, state, 0, lambda: None), state
+
+
 @pytest.mark.parametrize(("tolerated", "kept"), [(None, True), ("medium", True), ("low", False)])
 def test_once_well_a_better_model_with_a_disease_is_not_kept(monkeypatch, tolerated, kept):
-    state = State(None, 100, "old", Score(1.0, 0.5))
-    state.rounds.append(None)
-    sick = SimpleNamespace(diagnosis=SimpleNamespace(findings=[Finding("plateau", "medium", "It stands.")]))
-    monkeypatch.setattr(rounds, "watched", lambda *arguments: (sick, 10, False))
-    monkeypatch.setattr(rounds, "round_of", lambda *arguments: Round("", (), 10, 0.1, 0.9, arguments[-1]))
-    monkeypatch.setattr(rounds, "same_loss", lambda *models: True)
-    measure = SimpleNamespace(of=lambda model, own: Score(0.1, 0.9), rows=1000)
-    treatment = rounds.Rounds("old", measure, state, 0, lambda: None)
+    treatment, state = rounds_of(monkeypatch, Score(1.0, 0.5), Score(0.1, 0.9), "medium")
     _, _, adopted = treatment.train("new", [], {}, None, tolerated=tolerated)
     assert adopted is kept
     assert state.best == ("new" if kept else "old")
     assert ("sick" in state.rounds[-1].reason) is not kept
+
+
+@pytest.mark.parametrize(
+    ("after", "kept"),
+    [(Score(0.36, 0.86), False), (Score(0.36, 0.95), True), (Score(0.2, 0.86), True)],
+    ids=["hardly better", "more right", "far less loss"],
+)
+def test_what_showed_no_disease_is_changed_for_much_alone(monkeypatch, after, kept):
+    treatment, state = rounds_of(monkeypatch, Score(0.37, 0.86), after, "info")
+    assert treatment.train("new", [], {}, None, by_far=True)[2] is kept
+    assert state.best == ("new" if kept else "old")
+    assert ("Hardly better" in state.rounds[-1].reason) is not kept
+    assert rounds_of(monkeypatch, Score(0.37, 0.86), after, "info")[0].train("new", [], {}, None)[2]
 
 
 @pytest.mark.parametrize(
@@ -133,13 +153,6 @@ def test_once_well_a_better_model_with_a_disease_is_not_kept(monkeypatch, tolera
 def test_of_two_that_are_alike_the_one_without_a_severe_disease_is_kept(
     monkeypatch, severe_before, severity, loss, kept
 ):
-    accuracy = 1.0
-    state = State(None, 100, "old", Score(1e-7, 1.0), severe=severe_before)
-    state.rounds.append(None)
-    seen = SimpleNamespace(diagnosis=SimpleNamespace(findings=[Finding("exploding-gradient", severity, "It grows.")]))
-    monkeypatch.setattr(rounds, "watched", lambda *arguments: (seen, 10, False))
-    monkeypatch.setattr(rounds, "round_of", lambda *arguments: Round("", (), 10, loss, accuracy, arguments[-1]))
-    monkeypatch.setattr(rounds, "same_loss", lambda *models: True)
-    measure = SimpleNamespace(of=lambda model, own: Score(loss, accuracy), rows=1000)
-    assert rounds.Rounds("old", measure, state, 0, lambda: None).train("new", [], {}, None)[2] is kept
+    treatment, state = rounds_of(monkeypatch, Score(1e-7, 1.0), Score(loss, 1.0), severity, severe_before)
+    assert treatment.train("new", [], {}, None)[2] is kept
     assert state.severe is (severe_before and not kept)
