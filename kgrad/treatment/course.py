@@ -77,14 +77,14 @@ class Course:
         patient = self._rounds.copy(self._model)
         examination, cut, _ = self._rounds.train(patient, [], self._state.data.arguments, "high")
         now = _Progress(examination, cut, cut, is_no_worse(examination, "low"), is_well(examination))
-        self._heal(_Search(patient, [], _stages(examination), _why(examination), is_sound(examination)), now)
+        self._heal(_search(patient, [], examination, _stages(examination)), now)
         if not self._to_the_end(now):
             return False
         longer = self._train_on(now.latest)
         if longer is not None and not self._state.changes and learned_little(longer):
             now.well = False
             sound = list(sound_changes(longer.log, longer.diagnosis, ()))
-            self._heal(_Search(self._model, [], [sound] if sound else [], _why(longer), is_sound(longer)), now)
+            self._heal(_search(self._model, [], longer, [sound] if sound else []), now)
             if self._state.changes and now.healthy:
                 self._train_on(now.latest)
         return now.healthy
@@ -114,7 +114,7 @@ class Course:
                 if not now.well and is_progress(*before, examination, state.score):
                     # A model that is made anew is not trained for the epochs that another one was.
                     lasting = [each for each in state.changes if not (of_fit(each) and "epochs" in each.settings)]
-                    search = _Search(patient, lasting, _stages(examination), _why(examination), is_sound(examination))
+                    search = _search(patient, lasting, examination, _stages(examination))
             now.rematches -= now.well
 
     def _is_enough(self, now: _Progress) -> bool:
@@ -206,6 +206,12 @@ class Course:
         self._rounds.tell(attempts=tuple(attempts), trial_steps=state.used - before, reason=f"{search.why}{reason}")
         self._bar()
         return [changes[place] for place in places]
+
+
+def _search(
+    base: keras.Model, changes: list[Prescription], examination: workflow.Examination, stages: list[list[Change]]
+) -> _Search:
+    return _Search(base, changes, stages, _why(examination), is_sound(examination))
 
 
 def _why(examination: workflow.Examination) -> str:

@@ -123,7 +123,7 @@ def _outcome(state: State, healthy: bool) -> str:
 
 
 def _code(changes: list[Prescription]) -> str:
-    """Of several changes the last line of each layer and the last optimizer, which have what came before in them."""
+    """Of several changes the last line of each layer, which has what came before in it."""
     different = list({each.code: each for each in changes}.values())
     code = joined(different, "").code if len(different) > 1 else "".join(each.code for each in different)
     kept: list[str] = []
@@ -131,7 +131,6 @@ def _code(changes: list[Prescription]) -> str:
     for line in reversed(code.splitlines()):
         made, _, layers = line.partition("  # ")
         sets = set(layers.split(", ")) if made.startswith("keras.layers.") and layers else set()
-        sets |= {"the optimizer"} if line.startswith("optimizer = ") else set()
         if not sets or sets - seen:
             kept.append(line)
         seen |= sets
