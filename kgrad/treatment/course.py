@@ -28,20 +28,22 @@ _MOST_ROUNDS = 8
 _MORE = 3
 # A healed model that has not learned nearly all gets so many whole trainings more of what was promising (own choice).
 _REMATCHES = 2
+_LITTLE_LEARNED = "No disease, but little learned: sound practice is tried. "
 
 
 @dataclass
 class _Search:
     """What there is to try on one model, and what is left of it.
 
-    Of a sound one, whose training showed nothing, only what short trainings prove is trained whole.
+    Where its training showed nothing it is changed for what is better by far alone; of a sound one only what short
+    trainings prove is trained whole.
     """
 
     base: keras.Model
     changes: list[Prescription]
     stages: list[list[Change]]
-    why: str
-    is_sound: bool = False
+    nothing_found: bool
+    is_sound: bool
     queue: list[Change] = field(default_factory=list)
 
 
@@ -104,7 +106,7 @@ class Course:
             before = now.latest, state.score
             changes = [*search.changes, *change]
             examination, stopped, adopted = self._rounds.train(
-                patient, changes, arguments, "high", tolerated=tolerated, by_far=search.is_sound
+                patient, changes, arguments, "high", tolerated=tolerated, by_far=search.nothing_found
             )
             if adopted:
                 if "batch_size" in arguments and arguments["batch_size"] != state.data.batch_size:
@@ -203,7 +205,8 @@ class Course:
 
         attempts = attempt(search.base, changes, state.data, self._measure, steps, self._seed, advance)
         places, reason = ranked(attempts, only_proven=search.is_sound)
-        self._rounds.tell(attempts=tuple(attempts), trial_steps=state.used - before, reason=f"{search.why}{reason}")
+        why = _LITTLE_LEARNED if search.nothing_found else ""
+        self._rounds.tell(attempts=tuple(attempts), trial_steps=state.used - before, reason=f"{why}{reason}")
         self._bar()
         return [changes[place] for place in places]
 
@@ -211,13 +214,7 @@ class Course:
 def _search(
     base: keras.Model, changes: list[Prescription], examination: workflow.Examination, stages: list[list[Change]]
 ) -> _Search:
-    return _Search(base, changes, stages, _why(examination), is_sound(examination))
-
-
-def _why(examination: workflow.Examination) -> str:
-    """Why anything is tried where nothing was found; empty where something was."""
-    healthy = is_no_worse(examination, "info")
-    return "No disease, but little learned: sound practice is tried. " if healthy else ""
+    return _Search(base, changes, stages, is_no_worse(examination, "info"), is_sound(examination))
 
 
 def _stages(examination: workflow.Examination) -> list[list[Change]]:
