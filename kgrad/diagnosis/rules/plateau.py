@@ -4,7 +4,7 @@ import numpy as np
 
 from kgrad.diagnosis import windows
 from kgrad.diagnosis.finding import Evidence, Finding
-from kgrad.diagnosis.loss_curve import LossCurve, is_standing, late_fall, loss_curve, waits
+from kgrad.diagnosis.loss_curve import LossCurve, is_standing, late_fall, loss_curve, still_falls, waits
 from kgrad.diagnosis.rule import Limit, NotApplicable, rule
 from kgrad.diagnosis.skill import constant_answer, harm, learned
 from kgrad.log.run_log import RunLog
@@ -41,7 +41,8 @@ CONSTANT = Limit(
     "distance from the loss of a constant answer",
     0.05,
     "share",
-    "a model within this of the best answer that ignores its inputs has learned to ignore them (own choice).",
+    "a model within this of the best answer that ignores its inputs has learned to ignore them, and one that ends "
+    "further below, and falling, has left (own choice).",
 )
 FEWEST = Limit("steps", 50, "steps", "fewer steps hold too few windows to tell a slope from noise.")
 
@@ -61,10 +62,11 @@ def plateau(log: RunLog) -> Finding | None:
 
     Measured: medians of the loss in windows. A window is flat where the loss a tenth of the run before and after
     differs by less than its noise. A flat stretch is a plateau where the loss falls a good deal afterwards, twice as
-    fast at least, or where little was learned in a run that does not fall any more; so is the end of a run at the loss
-    of a constant answer. A flat stretch after the loss has fallen, with nothing better to come, is convergence. Where
-    the hidden layers have no activation, or there are none, the finding says so: such a model stops at what a linear
-    one can do, however deep it is. So does it where hidden layers have a softmax, which is for outputs.
+    fast at least, or where little was learned in a run that does not fall any more; so is one at the loss of a constant
+    answer that a run has just left when it ends, and the end of a run at that loss. A flat stretch after the loss has
+    fallen, with nothing better to come, is convergence. Where the hidden layers have no activation, or there are none,
+    the finding says so: such a model stops at what a linear one can do, however deep it is. So does it where hidden
+    layers have a softmax, which is for outputs.
 
     Blind spot: a run that was stopped on a plateau after good progress looks converged, since nobody knows what
     would have come; whether it was a saddle takes the curvature to tell.
@@ -76,11 +78,12 @@ def plateau(log: RunLog) -> Finding | None:
     fall, noise = late_fall(log)
     stuck = harm(log) == "high" and fall <= max(FALLS.value, noise)
     constant = constant_answer(log)
-    ignores = np.zeros_like(curve.flat)
+    near = ignores = np.zeros_like(curve.flat)
     if constant:
         near = np.abs(curve.level - constant) < CONSTANT.value * constant
         ignores = np.logical_and.accumulate(near[::-1])[::-1]  # to the end
-    still = curve.flat & ((curve.leaves > LEAVES.value) & ~curve.learned | stuck)
+    left = curve.leaves > np.where(near & still_falls(log), CONSTANT.value, LEAVES.value)
+    still = curve.flat & (left & ~curve.learned | stuck)
     # A stretch that begins while the loss comes down to a constant answer is judged from where it is there.
     stretches = [windows.longest_run(mask, gap=1) for mask in (still | ignores & stuck, ignores & stuck)]
     first, end = next((each for each in stretches if _is_plateau(log, curve, *each, stuck)), (0, 0))
@@ -90,8 +93,8 @@ def plateau(log: RunLog) -> Finding | None:
     stands = fall <= max(STILL.value, noise)
     begin, last = windows.span(log, curve.edges, first, end)
     level = float(np.nanmedian(curve.level[first:end]))
-    leaves = float(np.max(curve.leaves[first:end]))
-    after = f", then fell by {100 * leaves:.0f} %" if leaves > LEAVES.value else " and never left it"
+    leaves, is_left = float(np.max(curve.leaves[first:end])), bool(left[first:end].any())
+    after = f", then fell by {100 * leaves:.0f} %" if is_left else " and never left it"
     kind, layers, why = _of_structure(log.structure)
     return Finding(
         rule="plateau",
@@ -105,7 +108,7 @@ def plateau(log: RunLog) -> Finding | None:
             Evidence("fall of the loss afterwards", leaves, "share", LEAVES.value),
             Evidence("learned in the whole run", reached, "share", NOT_LEARNED.value),
         ),
-        confidence=0.9 if leaves > LEAVES.value else 0.75,
+        confidence=0.9 if is_left else 0.75,
         details={"level": level, "share": share, **({"kind": kind} if kind else {})},
     )
 

@@ -33,11 +33,22 @@ def test_a_run_that_never_learns():
 
 def test_a_descent_onto_the_constant_answer_does_not_hide_that_the_run_stands_there():
     """Two classes: the loss comes down from a bump and stays at log 2."""
-    log = run(then((0.72, 0.85, 40), (0.85, 0.7, 80), (0.693, 0.693, 280)) - 0.75 * NOISE)
+    said = outcome("plateau", of_two_classes(then((0.72, 0.85, 40), (0.85, 0.7, 80), (0.693, 0.693, 280)))).finding
+    assert (said.severity, said.last_step) == ("high", 399)
+
+
+@pytest.mark.parametrize(("ends", "text"), [(0.6, "then fell by"), (0.67, "never left it")], ids=["beyond", "within"])
+def test_a_run_that_ends_as_it_leaves_the_constant_answer(ends, text):
+    """By less than would show that a stretch anywhere else was no minimum."""
+    log = of_two_classes(then((0.71, 0.693, 40), (0.693, 0.693, 200), (0.693, ends, 160)))
+    assert text in outcome("plateau", log).finding.summary
+
+
+def of_two_classes(loss):
+    log = deep(steps=400, loss=loss + 0.25 * NOISE)
     known = replace(log.structure.layers[-1], activation="sigmoid", units=1)
     model = replace(log.structure, layers=(*log.structure.layers[:-1], known))
-    said = outcome("plateau", replace(log, structure=model, info={**log.info, "loss": "binary_crossentropy"})).finding
-    assert (said.severity, said.last_step) == ("high", 399)
+    return replace(log, structure=model, info={**log.info, "loss": "binary_crossentropy"})
 
 
 def test_a_run_that_begins_to_leave_is_less_grave():
