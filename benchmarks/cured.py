@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 MARGIN = 0.05
-WAYS = ("first", "first two", "treat", "random")
+WAYS = ("first", "first two", "treat", "random", "repair again")
 JsonDict = dict[str, Any]
 
 
@@ -18,6 +18,8 @@ def is_cured(result: JsonDict, way: str, same_steps: bool = False) -> bool:
     With `same_steps` the repair is taken as it was after as many steps as the way's own training took.
     """
     after, sick, repair = result["ways"].get(way) or {}, result["sick"], result["repair"]
+    if way == "repair again":
+        return is_as_well(after, repair, sick, result["untrained"])
     if "causes" not in after or (not sick["causes"] and way != "treat"):
         return False
     if sick["causes"][0] in after["causes"] if sick["causes"] else after["causes"]:

@@ -21,6 +21,9 @@ goes on by itself, has to make them as good and leave nothing to find. Apart are
 symptom did not show when the corpus was measured (`learned`) or whose sick training here is as good as its repair; and
 cases without a published repair (or with one for other inputs), of which only "better, and first cause gone" can be
 said. Healthy cases go through `treat` too: worse means by more than `MARGIN`.
+
+`repair again` is the published repair itself, on the same data from other weights and in other batches, held against
+its first training by the same margin: no change of a model can be told to cure more often than that.
 """
 
 import argparse
@@ -52,6 +55,8 @@ from kgrad.workflow import Examination, examine
 
 # How often the repair is measured on its way.
 CURVE = 30
+# The second start of a repair: no seed that a case is measured on.
+_ANOTHER = 1000
 # What a repair may change about the data: how examples are brought to the model.
 PREPROCESSING = (
     *("raw", "standardise", "reshape", "flat", "x_scale", "x_shift"),
@@ -105,8 +110,16 @@ class Patient:
 
         The corpus gives some repairs more rows or less noise than their case; that is no part of a repair.
         """
+        return self._repaired()
+
+    def repair_again(self) -> JsonDict:
+        """The same repair on the same data from other weights and in other batches: what a cure can be told by."""
+        return self._repaired(self.seed + _ANOTHER)
+
+    def _repaired(self, start: int | None = None) -> JsonDict:
         import keras
 
+        from kgrad.treatment import apply
         from kgrad.treatment.batches import measured
         from kgrad.treatment.measure import Measure, same_loss
 
@@ -119,21 +132,25 @@ class Patient:
         built = self._build({**fix, "data": {**theirs, **own}}, self.seed)
         if sizes_of(built.model) != sizes_of(self.start):
             return {"published": False}  # a repair for other inputs is one of the data, and nothing to compare with
-        measure, curve = Measure(built.model, measured(*taken(built, self.scoring), 256)), []
+        model = built.model
+        if start is not None:
+            model = apply(model, (), seed=start)
+            keras.utils.set_random_seed(start)
+        measure, curve = Measure(model, measured(*taken(built, self.scoring), 256)), []
         every = max(1, built.fit["epochs"] // CURVE)
 
         def score() -> dict[str, float | None]:
-            return scored(measure.of(built.model))
+            return scored(measure.of(model))
 
         def look(epoch: int, _: Any) -> None:
             if epoch % every == 0:
-                taken = int(built.model.optimizer.iterations)
+                taken = int(model.optimizer.iterations)
                 curve.append({"steps": taken, **score()})
 
         watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: look(epoch, logs))
-        built.model.fit(built.x, built.y, **{**built.fit, "verbose": 0, "callbacks": [watch]})
-        steps = int(built.model.optimizer.iterations)
-        same = same_loss(self.start, built.model) and np.shape(built.y_val) == np.shape(self.built.y_val)
+        model.fit(built.x, built.y, **{**built.fit, "verbose": 0, "callbacks": [watch]})
+        steps = int(model.optimizer.iterations)
+        same = same_loss(self.start, model) and np.shape(built.y_val) == np.shape(self.built.y_val)
         same = bool(same and np.allclose(built.y_val, self.built.y_val))
         return {"published": True, **score(), "steps": steps, "same_loss": same, "curve": curve}
 

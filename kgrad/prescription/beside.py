@@ -12,6 +12,7 @@ from kgrad.prescription.hidden_sigmoids import prescribe_rectified_sigmoids
 from kgrad.prescription.input_scaling import prescribe_target_scaling
 from kgrad.prescription.momentum import prescribe_enough_descent
 from kgrad.prescription.optimizer import prescribe_optimizer
+from kgrad.prescription.output_bias import prescribe_output_bias
 from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.usual_rate import prescribe_calmer_rate
 from kgrad.prescription.width import prescribe_wider
@@ -23,7 +24,10 @@ def beside(log: RunLog, diagnosis: Diagnosis, offered: list[Prescription]) -> tu
     if first is None:
         return ()
     mismatch = next((each for each in diagnosis.findings if each.rule == "output-loss-mismatch"), first)
-    needs = [prescribe_wider(log, first), prescribe_enough_updates(log, first), prescribe_calmer_rate(log, first)]
+    needs = [
+        *(prescribe_output_bias(log, first), prescribe_wider(log, first)),
+        *(prescribe_enough_updates(log, first), prescribe_calmer_rate(log, first)),
+    ]
     if first.rule == "plateau" and mismatch.details.get("kind") == "classes-by-distance":
         # The slope of the output's own sigmoid or softmax is a factor of each gradient: plain descent stays slow.
         needs.append(prescribe_optimizer(log, first))

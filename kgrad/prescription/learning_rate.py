@@ -57,7 +57,8 @@ def prescribe_gentler_rate(log: RunLog, finding: Finding) -> Prescription | None
         return None
     usual = float(np.nanmedian(known))
     ratio = usual if usual >= _WORTHWHILE * TARGET_RATIO else largest  # one step alone may have been too large
-    return _change(log, finding, ratio, max(TARGET_RATIO / ratio, _SMALLEST_FACTOR))
+    of_start = _factor_of_the_start(log)
+    return _change(log, finding, ratio, max(TARGET_RATIO / ratio, of_start, _SMALLEST_FACTOR))
 
 
 def prescribe_rate_of_a_start(log: RunLog, finding: Finding) -> Prescription | None:
@@ -187,7 +188,7 @@ def prescribe_suggested_rate(log: RunLog, finding: Finding) -> Prescription | No
         wanted = float(present) * (TARGET_RATIO if plain else ADAM_START) / float(ratio)
         wanted = wanted if plain else min(wanted, max(LARGEST_RATE, float(present)))
     elif finding.details.get("kind") == "overshoot":
-        wanted = max(abs(float(wanted)), _rate_of_the_start(log, abs(float(present))))
+        wanted = max(abs(float(wanted)), abs(float(present)) * _factor_of_the_start(log))
     aimed = abs(float(wanted))
     of_few_rows = calmer_rate(log) if small_batch_factor(log) < 1 and aimed < abs(float(present)) else None
     noisy = of_few_rows is not None and of_few_rows <= 1.01 * aimed  # both are rounded
@@ -212,8 +213,8 @@ def prescribe_suggested_rate(log: RunLog, finding: Finding) -> Prescription | No
     )
 
 
-def _rate_of_the_start(log: RunLog, present: float) -> float:
-    """The rate at which the first step changes no layer by more than 3 %; 0 where that is not known.
+def _factor_of_the_start(log: RunLog) -> float:
+    """What brings the rate to where the first step changes no layer by more than 3 %; 0 where that is not known.
 
     The first gradient is that of sound weights. Those that follow a step too large have grown with what it did, and a
     rate taken from them is too small for the training that it is meant for.
@@ -224,4 +225,4 @@ def _rate_of_the_start(log: RunLog, present: float) -> float:
     ratios = signals.update_ratio(log, kernels)[0]
     largest = float(np.max(ratios, where=np.isfinite(ratios), initial=0.0))  # weights that begin at zero have no ratio
     # Where the first step was hardly too large, it is those after it that threw the weights away.
-    return present * _FIRST_STEP / largest if largest > _WORTHWHILE * _FIRST_STEP else 0.0
+    return _FIRST_STEP / largest if largest > _WORTHWHILE * _FIRST_STEP else 0.0

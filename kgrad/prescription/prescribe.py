@@ -52,6 +52,7 @@ from kgrad.prescription.recurrent_state import prescribe_bounded_state
 from kgrad.prescription.regularization import prescribe_regularization
 from kgrad.prescription.residual import prescribe_normalized_branches, prescribe_scaled_branches
 from kgrad.prescription.together import hides_harm, together
+from kgrad.prescription.usual_rate import prescribe_calmer_rate
 from kgrad.prescription.width import is_wider, prescribe_wider, widened
 
 Knob = Callable[[RunLog, Finding, Diagnosis], Prescription | None]
@@ -90,6 +91,13 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
         prescribe_normalization,
         prescribe_orthogonal,
         prescribe_fewer_layers,
+    ),
+    # No bound on the gradient holds weights that grow with it.
+    "exploding-gradient:weights": (
+        *_GROWING,
+        *_all(prescribe_rate_of_a_start, prescribe_calmer_rate, prescribe_lower_rate),
+        prescribe_clipping,
+        *_all(prescribe_gated_cell, prescribe_normalization),
     ),
     "exploding-gradient": (
         *_GROWING,

@@ -34,6 +34,13 @@ def test_what_grew_at_a_rate_beyond_the_usual_begins_anew_at_the_usual_one():
     assert float(runs_as_pasted(first)["optimizer"].learning_rate) == pytest.approx(0.01)
 
 
+def test_no_bound_on_gradients_holds_weights_that_grow_with_them():
+    log = by_descent(deep(activation="tanh"), 3.0)
+    first = named("exploding-gradient", log, kind="weights")[0]
+    assert first.settings == {"learning_rate": 0.01, "momentum": 0.9, "nesterov": False}
+    assert named("exploding-gradient", log, kind="growth")[0].knob == "clipping"
+
+
 @pytest.mark.parametrize(("rate", "rule"), [(0.05, "exploding-gradient"), (3.0, "dead-units")])
 def test_usual_rates_and_other_causes_keep_theirs(rate, rule):
     inside, _ = parts(by_descent(deep(activation="exponential"), rate), rule)

@@ -8,14 +8,16 @@ import pytest
 
 import kgrad
 from kgrad.diagnosis.finding import Finding
+from kgrad.log.batch import BatchFacts
 from kgrad.log.structure import Layer
 from kgrad.prescription import prescribe
 from kgrad.prescription.optimizer import prescribe_without_ftrl
 from kgrad.prescription.usual_rate import calmer_rate, prescribe_calmer_rate
+from kgrad.treatment import apply
 
 from ..diagnosis.rules.cases import deep
 from ..diagnosis.rules.test_learning_rate_too_high import thrown
-from .test_knobs import named, runs_as_pasted
+from .test_knobs import VALUES, named, runs_as_pasted
 
 
 def grown(optimizer, rate=0.5, first=1.0):
@@ -63,6 +65,53 @@ def test_one_step_too_large_is_enough_to_kill_units(first, knob):
     assert offered.knob == knob
     if knob == "learning_rate":
         assert offered.settings["learning_rate"] < 0.01 / 2
+
+
+def test_units_killed_at_once_take_the_rate_that_their_first_step_bears():
+    """Those after it follow gradients that had grown with what it did."""
+    log = deep(layers=4)
+    log.columns["update_norm"][:60] = 2.0 * 5.0
+    log.columns["update_norm"][0] = 2.0 * 0.3
+    rate = dead(log)[0].settings["learning_rate"]
+    assert rate == pytest.approx(0.01 * 0.03 / 0.3, rel=0.05)
+
+
+def dead(log):
+    finding = Finding("dead-units", "high", "they are dead.", layers=("dense_1",), first_step=4, last_step=199)
+    outcome = kgrad.diagnosis.Outcome("dead-units", "found", finding=finding)
+    return prescribe(log, replace(kgrad.diagnose(log), outcomes=(outcome,)))
+
+
+def regression(mean, loss="mse"):
+    """Units die in the first steps; the output has one unit, and the targets this mean at a spread of about 1."""
+    log = deep(layers=3)
+    log.columns["update_norm"][:] = 2.0 * 0.3
+    output = replace(log.structure.layers[-1], activation="linear", units=1)
+    zeros = {"class_name": "Zeros", "config": {}}
+    variables = tuple(replace(v, initializer=zeros) if v.role == "bias" else v for v in log.structure.variables)
+    structure = replace(log.structure, layers=(*log.structure.layers[:-1], output), variables=variables)
+    facts = BatchFacts.of("given", {"": VALUES}, {"": mean + VALUES[:, :1]}).to_dict()
+    return replace(log, structure=structure, info={**log.info, "loss": loss, "batch": facts})
+
+
+def test_an_output_begins_at_the_mean_of_targets_far_from_zero():
+    log = regression(14.0)
+    first = dead(log)[0]
+    bias = first.settings["parts"][-1]
+    mean = float(np.mean(14.0 + VALUES[:, :1]))
+    assert bias["settings"] == {"initializers": {"dense_2": {"bias_initializer": "keras.initializers.Constant(14.0)"}}}
+    assert bias["effect"]["before"] / bias["effect"]["after"] == pytest.approx(1 + (mean / VALUES[:, 0].std()) ** 2)
+    runs_as_pasted(first)
+
+    layers = [keras.layers.Dense(4, activation="relu", name=name) for name in ("dense_0", "dense_1")]
+    model = keras.Sequential([keras.Input((6,)), *layers, keras.layers.Dense(1, name="dense_2")])
+    model.compile("sgd", "mse")
+    assert apply(model, first).layers[-1].bias.numpy() == pytest.approx(14.0)
+
+
+@pytest.mark.parametrize(("mean", "loss"), [(1.5, "mse"), (14.0, "mae")])
+def test_a_mean_within_the_spread_and_bounded_gradients_leave_the_output_at_zero(mean, loss):
+    assert not any("bias_initializer" in str(each.settings) for each in dead(regression(mean, loss)))
 
 
 def test_dropout_takes_no_inputs_and_leaves_units_enough():

@@ -55,7 +55,9 @@ def test_units_that_a_large_step_killed_get_smaller_steps_first():
     log = deep(weight_norm=np.ones((200, 16)), update_norm=np.full((200, 16), 0.5))
     finding = {"layers": ("dense_1",)}
     offered = named("dead-units", wide(log, 64), **finding)
-    assert [each.knob for each in offered] == ["learning_rate", "activation"]
+    assert [each.knob for each in offered] == ["learning_rate", "activation", "learning_rate"]
+    by_start, by_all = (each.settings["learning_rate"] for each in offered if each.knob == "learning_rate")
+    assert by_start == pytest.approx(10 * by_all, rel=0.05)  # 3 % for the first step, 0.3 % for the usual one
     calm = deep(weight_norm=np.ones((200, 16)), update_norm=np.full((200, 16), 5e-3))
     assert [each.knob for each in named("dead-units", wide(calm, 64), **finding)] == ["activation", "learning_rate"]
 

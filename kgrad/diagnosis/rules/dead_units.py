@@ -38,7 +38,7 @@ FEWEST_ROWS = Limit(
     limits=(DEAD, SHARE, ROWS, FEWEST_ROWS),
     symptom_of=(
         *("exploding-gradient", "poor-initialization", "output-loss-mismatch", "unscaled-inputs"),
-        "learning-rate-too-high:overshoot",
+        *("learning-rate-too-high:overshoot", "over-regularised:penalty"),
     ),
 )
 def dead_units(log: RunLog) -> Finding | None:

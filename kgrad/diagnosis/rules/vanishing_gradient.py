@@ -45,7 +45,7 @@ NOT_LEARNED = Limit(
     columns=("gradient_norm",),
     optional=("update_norm", "weight_norm", "loss"),
     limits=(DECADES, AGREEMENT, SHARE, STARVED, NOT_LEARNED),
-    symptom_of=("saturated-activation", "poor-initialization", "dead-units"),
+    symptom_of=("saturated-activation", "poor-initialization", "dead-units", "over-regularised:penalty"),
 )
 def vanishing_gradient(log: RunLog) -> Finding | None:
     """The gradient shrinks from layer to layer on its way back, until the first layers learn nothing.

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import kgrad
 from kgrad.log.structure import Layer
 
 from .cases import deep, outcome
@@ -81,3 +82,14 @@ def test_a_decay_that_takes_the_weights_away():
 )
 def test_a_decay_in_balance_is_none(decay, left):
     assert outcome(RULE, decayed(decay, left)).status == "clear"
+
+
+def test_what_a_penalty_shrinks_to_nothing_passes_no_gradient_on():
+    """Its weights pass hardly any: the vanishing gradient is a symptom."""
+    log = deep(layers=8, decades=8, loss=np.full(200, 42.0))
+    config = {"kernel_regularizer": {"class_name": "L2", "config": {"l2": 10.0}}}
+    layers = tuple(replace(layer, config=config) for layer in log.structure.layers)
+    log = replace(log, structure=replace(log.structure, layers=layers))
+    found = {each.rule: each for each in kgrad.diagnose(log).findings}
+    assert found["vanishing-gradient"].caused_by == RULE
+    assert found[RULE].caused_by is None

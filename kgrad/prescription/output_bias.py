@@ -1,0 +1,62 @@
+"""The initializer knob on the output: it begins at the mean of the targets."""
+
+from typing import Any
+
+from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.log.objective import objectives
+from kgrad.log.run_log import RunLog
+from kgrad.prescription.code import number
+from kgrad.prescription.effect import Effect
+from kgrad.prescription.layer_code import layers_code
+from kgrad.prescription.prescription import Prescription
+from kgrad.prescription.snippet import snippet
+
+# Targets whose mean is so many times their spread make four fifths of the first squared error by their mean alone.
+_OFFSET = 2.0
+# What a first step that is too large does.
+_THROWN = ("dead-units", "exploding-gradient", "learning-rate-too-high:overshoot")
+
+
+def prescribe_output_bias(log: RunLog, finding: Finding) -> Prescription | None:
+    """The mean of the targets as the first bias of the output, beside the cure of what a first step too large did.
+
+    A squared error of targets far from zero is mostly their mean squared, and so is its gradient: the first steps push
+    every layer to where the mean is, and may throw units away. A bias takes it without any step (Goodfellow et al.
+    2016, "Deep Learning", section 8.4: biases of outputs that match the marginal statistics of the targets).
+    """
+    if not {finding.rule, f"{finding.rule}:{finding.details.get('kind')}"} & set(_THROWN):
+        return None
+    outputs = objectives(log)
+    output = outputs[0] if len(outputs) == 1 else None
+    facts, loss = (output.target, output.loss) if output else (None, None)
+    if output is None or facts is None or loss is None:
+        return None
+    plain = loss.name == "mean_squared_error" and output.activations == () and output.units == 1
+    bias = next((v for v in log.structure.variables if v.layer == output.layer and v.role == "bias"), None)
+    if not plain or bias is None or not _begins_at_zero(bias.initializer):
+        return None
+    mean, spread = facts.mean or 0.0, facts.std or 0.0
+    if not 0 < _OFFSET * spread <= abs(mean):
+        return None
+    start = f"keras.initializers.Constant({number(mean)})"
+    change = {"bias_initializer": start}
+    share = mean**2 / (mean**2 + spread**2)
+    return Prescription(
+        knob="initializer",
+        target=(output.layer,),
+        before=f"{output.layer} begins at 0",
+        after=f"{output.layer} begins at {number(mean)}",
+        why=f"{100 * share:.0f} % of the first squared error are the mean of the targets, {number(mean)}, which a bias "
+        "has without a step.",
+        code=snippet(layers_code([(log.structure.layer(output.layer), change)])),
+        finding=finding.rule,
+        evidence=(Evidence("mean of the targets over their standard deviation", abs(mean) / spread, "1", _OFFSET),),
+        settings={"initializers": {output.layer: change}},
+        effect=Effect(
+            "squared error of the first answers", mean**2 + spread**2, spread**2, "1", "the variance of the targets"
+        ),
+    )
+
+
+def _begins_at_zero(initializer: Any) -> bool:
+    return (initializer or {}).get("class_name") == "Zeros"
