@@ -59,7 +59,7 @@ CURVE = 30
 _ANOTHER = 1000
 # What a repair may change about the data: how examples are brought to the model.
 PREPROCESSING = (
-    *("raw", "standardise", "reshape", "flat", "x_scale", "x_shift"),
+    *("raw", "standardise", "reshape", "flat", "x_standardise", "x_scale", "x_shift"),
     *("y", "y_flat", "y_standardise", "y_minmax", "y_scale", "y_shift"),
 )
 JsonDict = dict[str, Any]
