@@ -4,7 +4,9 @@ import math
 from typing import Any
 
 from kgrad.diagnosis.finding import Evidence, Finding
+from kgrad.diagnosis.usual_speed import USUAL_SPEED, small_batch_factor
 from kgrad.log.batch import WHOLE
+from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import fit_code, optimizer_code
 from kgrad.prescription.compile_code import compiled_code
@@ -17,6 +19,8 @@ _MOST = 64
 _SMALL = 32
 # With fewer updates an epoch than this, a smaller batch makes more of them from the same data.
 _FEW_UPDATES = 20
+# With fewer batches in all the data, batches of a few rows are what there is.
+_FEW_BATCHES = 4
 # A run keeps the facts of so many rows of a batch.
 _MOST_KEPT = 256
 
@@ -51,6 +55,40 @@ def prescribe_smaller_batch(log: RunLog, finding: Finding) -> Prescription | Non
         evidence=(Evidence("updates per epoch", float(per_epoch), "steps", float(_FEW_UPDATES)),),
         settings=settings,
         effect=Effect("updates per epoch, at least", float(per_epoch), float(least), "steps", "rows over batch size"),
+    )
+
+
+def prescribe_larger_batch(log: RunLog, finding: Finding) -> Prescription | None:
+    """Batches of 32 rows in place of a few, under descent that is too fast for so few and no faster than usual.
+
+    The noise of descent goes with the rate over the rows (see `small_batch_factor`): where the rate need not come down
+    the rows go up, and an epoch takes as many times fewer steps. More epochs where updates get few.
+    """
+    speed, few, (rows, is_known) = present_optimizer(log).speed, small_batch_factor(log), _rows_of_a_batch(log)
+    all_rows = log.data.rows if log.data else 0
+    if not is_known or all_rows < _SMALL * _FEW_BATCHES:
+        return None
+    if speed is None or not few * USUAL_SPEED < speed <= 1.01 * USUAL_SPEED:
+        return None
+    per_epoch, epochs = -(-all_rows // _SMALL), (log.info.get("fit") or {}).get("epochs") or 0
+    settings: dict[str, Any] = {"batch_size": _SMALL}
+    after = f"{_SMALL} rows per batch"
+    if 0 < epochs * per_epoch < ENOUGH_UPDATES:
+        wanted = math.ceil(ENOUGH_UPDATES / per_epoch)
+        settings |= {"epochs": wanted, **early_stopping(log, wanted)}
+        after += f", up to {wanted} epochs"
+    size = "one row" if rows == 1 else f"{rows} rows"
+    return Prescription(
+        knob="batch_size",
+        target=("fit",),
+        before=f"{size} per batch",
+        after=after,
+        why=f"Steps that follow {size} carry the noise of single rows; batches of {_SMALL} bear the present rate.",
+        code=fit_code(settings),
+        finding=finding.rule,
+        evidence=(Evidence("rows of a batch", float(rows), "rows", float(_SMALL)),),
+        settings=settings,
+        effect=Effect("learning rate over rows", speed / rows, speed / _SMALL, "1", "Smith & Le 2018, section 4"),
     )
 
 

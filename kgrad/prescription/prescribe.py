@@ -16,7 +16,7 @@ from kgrad.prescription.activation import (
     prescribe_self_normalizing,
 )
 from kgrad.prescription.architecture import prescribe_fewer_layers, prescribe_gated_cell, prescribe_residual
-from kgrad.prescription.batch_size import prescribe_accumulation, prescribe_smaller_batch
+from kgrad.prescription.batch_size import prescribe_accumulation, prescribe_larger_batch, prescribe_smaller_batch
 from kgrad.prescription.beside import at_their_pace, beside, units_beside
 from kgrad.prescription.bias import prescribe_centred_weights, prescribe_zero_bias
 from kgrad.prescription.clipping import prescribe_clipping, prescribe_global_clipping, prescribe_looser_clipping
@@ -142,7 +142,9 @@ KNOBS: dict[str, tuple[Knob, ...]] = {
     "output-loss-mismatch": _all(prescribe_output),
     "unscaled-inputs": _all(prescribe_input_scaling),
     "over-regularised": _all(prescribe_regularization),
-    "learning-rate-too-high": _all(prescribe_usual_momentum, prescribe_suggested_rate, prescribe_decay),
+    "learning-rate-too-high": _all(
+        prescribe_usual_momentum, prescribe_suggested_rate, prescribe_larger_batch, prescribe_decay
+    ),
     # The first step is the rate's doing alone.
     "learning-rate-too-high:overshoot": _all(
         prescribe_suggested_rate, prescribe_usual_momentum, prescribe_warm_up, prescribe_decay

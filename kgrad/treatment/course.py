@@ -161,7 +161,9 @@ class Course:
             changes = search.stages.pop(0)
             if not of_fit(changes[0][0]):
                 search.queue = self._tried(search, changes, 1 + (now.well and now.first_cut))
-            elif not now.well and (refitted := self._refitted(search.base, changes[0])) is not None:
+            elif now.well and "batch_size" not in changes[0][0].settings:
+                continue
+            elif (refitted := self._refitted(search.base, changes[0])) is not None:
                 return refitted
         if not search.queue:
             if not self._state.rounds[-1].reason:
@@ -179,11 +181,12 @@ class Course:
         """
         arguments, settings = self._state.data.arguments, change[0].settings
         if "batch_size" in settings:
-            if self._state.data.in_batches(int(settings["batch_size"])).whole > self._state.left:
+            changed = {**arguments, **{name: settings[name] for name in ("batch_size", "epochs") if name in settings}}
+            per_epoch = self._state.data.in_batches(int(settings["batch_size"])).per_epoch
+            if per_epoch * int(changed.get("epochs", 1)) > self._state.left:
                 return None
             self._rounds.tell(kept=words(change), reason="Another batch size is an argument of fit: tried whole.")
-            fresh = apply(base, NO_CHANGE, seed=self._seed)
-            return fresh, change, {**arguments, "batch_size": settings["batch_size"]}
+            return apply(base, NO_CHANGE, seed=self._seed), change, changed
         planned = int(arguments.get("epochs", 1))
         epochs = max(min(int(settings["epochs"]) - planned, self._state.left // self._state.data.per_epoch), 1)
         self._rounds.tell(kept=words(change), reason="It was learning still: trained on.")

@@ -132,6 +132,32 @@ def test_a_few_updates_an_epoch_are_made_more_by_smaller_batches():
     assert named("slow-convergence", many, path=0.1)[0].knob == "epochs"
 
 
+@pytest.mark.parametrize(
+    ("size", "rate", "all_rows", "offered"),
+    [
+        (1, 0.008, 675, True),
+        (32, 0.008, 675, False),
+        (1, 0.0005, 675, False),
+        (1, 0.1, 675, False),
+        (1, 0.008, 90, False),
+    ],
+    ids=["too fast for so few", "usual batches", "slow enough", "too fast for all", "few rows in all"],
+)
+def test_descent_too_fast_for_a_few_rows_alone_may_get_more_of_them(size, rate, all_rows, offered):
+    log = deep()
+    facts = BatchFacts.of(WHOLE, {"": np.zeros((all_rows, 3))}, {"": np.zeros(all_rows)}).to_dict()
+    optimizer = {"class_name": "SGD", "config": {"learning_rate": rate, "momentum": 0.9}}
+    info = {**log.info, "optimizer": optimizer, "data": facts, "fit": {"batch_size": size, "epochs": 10}}
+    given = named("learning-rate-too-high", replace(log, info=info), suggested=0.0006, learning_rate=rate)
+    larger = [each for each in given if each.knob == "batch_size"]
+    assert bool(larger) is offered
+    if offered:
+        settings = {"batch_size": 32, "epochs": 28, "monitor": "loss", "patience": 10}  # 22 updates each
+        assert larger[0].settings == settings
+        assert given[0].knob == "learning_rate"
+        runs_as_pasted(larger[0])
+
+
 def two_causes(second_severity="high"):
     fix = {"activation": "softmax", "loss": "sparse_categorical_crossentropy"}
     details = {"output": "dense_7", "activation": "linear", "loss": "mse", "fix": fix}

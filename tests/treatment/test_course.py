@@ -12,6 +12,7 @@ from kgrad.prescription import prescribe
 from kgrad.prescription.snippet import snippet
 from kgrad.prescription.sound import sound_changes
 from kgrad.treatment import rounds
+from kgrad.treatment.course import Course
 from kgrad.treatment.health import is_progress, is_well
 from kgrad.treatment.measure import Score
 from kgrad.treatment.treat import _code
@@ -156,3 +157,27 @@ def test_of_two_that_are_alike_the_one_without_a_severe_disease_is_kept(
     treatment, state = rounds_of(monkeypatch, Score(1e-7, 1.0), Score(loss, 1.0), severity, severe_before)
     assert treatment.train("new", [], {}, None)[2] is kept
     assert state.severe is (severe_before and not kept)
+
+
+@pytest.mark.parametrize(
+    ("settings", "left", "trained"),
+    [
+        ({"batch_size": 32, "epochs": 28}, 616, {"batch_size": 32, "epochs": 28}),
+        ({"batch_size": 32, "epochs": 28}, 615, None),
+        ({"epochs": 28}, 10_000, None),
+    ],
+    ids=["other batches", "beyond the budget", "longer alone"],
+)
+def test_a_healed_model_with_something_left_to_learn_is_tried_in_other_batches(settings, left, trained):
+    """Its training in those begins anew; longer it is trained at the end, whatever was prescribed."""
+    change = (prescription("batch_size", ("fit",), **settings),)
+    told = []
+    course = Course(blown_up(), None, None, 0, lambda: None)
+    course._rounds = SimpleNamespace(tell=lambda **words: told.append(words))
+    batches = SimpleNamespace(per_epoch=22)
+    data = SimpleNamespace(arguments={"epochs": 10, "batch_size": 1}, in_batches=lambda rows: batches)
+    course._state = SimpleNamespace(left=left, data=data, rounds=[SimpleNamespace(reason="")])
+    search = SimpleNamespace(base=course._model, queue=[], stages=[[change]])
+    found = course._next(search, SimpleNamespace(well=True, first_cut=False))
+    assert (found and found[2]) == trained
+    assert ("kept" in told[-1]) is (trained is not None)
