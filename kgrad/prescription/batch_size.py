@@ -37,18 +37,12 @@ def prescribe_smaller_batch(log: RunLog, finding: Finding) -> Prescription | Non
         return None
     size = f"{rows} rows" if is_known else f"{rows} rows or more"
     least = -(-rows * per_epoch // _SMALL)
-    settings: dict[str, Any] = {"batch_size": _SMALL}
-    after = f"{_SMALL} rows per batch"
-    epochs = (log.info.get("fit") or {}).get("epochs") or 0
-    if 0 < epochs * least < ENOUGH_UPDATES and is_known:
-        wanted = math.ceil(ENOUGH_UPDATES / least)
-        settings |= {"epochs": wanted, **early_stopping(log, wanted)}
-        after += f", up to {wanted} epochs"
+    settings = _fit_settings(log, least if is_known else ENOUGH_UPDATES)
     return Prescription(
         knob="batch_size",
         target=("fit",),
         before=f"{size} per batch",
-        after=after,
+        after=_in_words(settings),
         why=f"In batches of {size} an epoch is {per_epoch} updates; in batches of {_SMALL} it is at least {least}.",
         code=fit_code(settings),
         finding=finding.rule,
@@ -70,19 +64,13 @@ def prescribe_larger_batch(log: RunLog, finding: Finding) -> Prescription | None
         return None
     if speed is None or not few * USUAL_SPEED < speed <= 1.01 * USUAL_SPEED:
         return None
-    per_epoch, epochs = -(-all_rows // _SMALL), (log.info.get("fit") or {}).get("epochs") or 0
-    settings: dict[str, Any] = {"batch_size": _SMALL}
-    after = f"{_SMALL} rows per batch"
-    if 0 < epochs * per_epoch < ENOUGH_UPDATES:
-        wanted = math.ceil(ENOUGH_UPDATES / per_epoch)
-        settings |= {"epochs": wanted, **early_stopping(log, wanted)}
-        after += f", up to {wanted} epochs"
+    settings = _fit_settings(log, -(-all_rows // _SMALL))
     size = "one row" if rows == 1 else f"{rows} rows"
     return Prescription(
         knob="batch_size",
         target=("fit",),
         before=f"{size} per batch",
-        after=after,
+        after=_in_words(settings),
         why=f"Steps that follow {size} carry the noise of single rows; batches of {_SMALL} bear the present rate.",
         code=fit_code(settings),
         finding=finding.rule,
@@ -90,6 +78,20 @@ def prescribe_larger_batch(log: RunLog, finding: Finding) -> Prescription | None
         settings=settings,
         effect=Effect("learning rate over rows", speed / rows, speed / _SMALL, "1", "Smith & Le 2018, section 4"),
     )
+
+
+def _fit_settings(log: RunLog, per_epoch: int) -> dict[str, Any]:
+    """Batches of 32 rows, of which an epoch has so many, and more epochs where those planned are few updates."""
+    epochs = (log.info.get("fit") or {}).get("epochs") or 0
+    if not 0 < epochs * per_epoch < ENOUGH_UPDATES:
+        return {"batch_size": _SMALL}
+    wanted = math.ceil(ENOUGH_UPDATES / per_epoch)
+    return {"batch_size": _SMALL, "epochs": wanted, **early_stopping(log, wanted)}
+
+
+def _in_words(settings: dict[str, Any]) -> str:
+    longer = f", up to {settings['epochs']} epochs" if "epochs" in settings else ""
+    return f"{_SMALL} rows per batch{longer}"
 
 
 def _rows_of_a_batch(log: RunLog) -> tuple[int, bool]:
