@@ -19,7 +19,7 @@ def is_cured(result: JsonDict, way: str, same_steps: bool = False) -> bool:
     """
     after, sick, repair = result["ways"].get(way) or {}, result["sick"], result["repair"]
     if way == "repair again":
-        return is_as_well(after, repair, sick, result["untrained"])
+        return bool(repair["published"]) and is_as_well(after, repair, sick, result["untrained"])
     if "causes" not in after or (not sick["causes"] and way != "treat"):
         return False
     if sick["causes"][0] in after["causes"] if sick["causes"] else after["causes"]:
@@ -99,7 +99,7 @@ def _table(title: str, rows: list[JsonDict]) -> None:
         "| way | cured | cured, the repair at as many steps | steps, in plain trainings (median) |\n|---|---|---|---|"
     )
     for way in WAYS:
-        done = [each for each in rows if each["ways"][way]]
+        done = [each for each in rows if "steps" in (each["ways"][way] or {})]
         if done:
             cured = [is_cured(each, way) for each in done]
             alike = [is_cured(each, way, same_steps=way != "treat") for each in done]

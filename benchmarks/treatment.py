@@ -23,7 +23,7 @@ cases without a published repair (or with one for other inputs), of which only "
 said. Healthy cases go through `treat` too: worse means by more than `MARGIN`.
 
 `repair again` is the published repair itself, on the same data from other weights and in other batches, held against
-its first training by the same margin: no change of a model can be told to cure more often than that.
+its first training by the same margin (its causes are not looked at): how much of a miss is chance.
 """
 
 import argparse
@@ -113,7 +113,7 @@ class Patient:
         return self._repaired()
 
     def repair_again(self) -> JsonDict:
-        """The same repair on the same data from other weights and in other batches: what a cure can be told by."""
+        """The same repair on the same data from other weights and in other batches: how much of a miss is chance."""
         return self._repaired(self.seed + _ANOTHER)
 
     def _repaired(self, start: int | None = None) -> JsonDict:

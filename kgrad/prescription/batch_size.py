@@ -58,13 +58,14 @@ def prescribe_larger_batch(log: RunLog, finding: Finding) -> Prescription | None
     The noise of descent goes with the rate over the rows (see `small_batch_factor`): where the rate need not come down
     the rows go up, and an epoch takes as many times fewer steps. More epochs where updates get few.
     """
-    speed, few, (rows, is_known) = present_optimizer(log).speed, small_batch_factor(log), _rows_of_a_batch(log)
-    all_rows = log.data.rows if log.data else 0
-    if not is_known or all_rows < _SMALL * _FEW_BATCHES:
+    optimizer, few, (rows, _) = present_optimizer(log), small_batch_factor(log), _rows_of_a_batch(log)
+    whole = log.data if log.data is not None and log.data.source == WHOLE else None  # `batch_size` is for arrays
+    if whole is None or whole.rows < _SMALL * _FEW_BATCHES or optimizer.config.get("gradient_accumulation_steps"):
         return None
-    if speed is None or not few * USUAL_SPEED < speed <= 1.01 * USUAL_SPEED:
+    speed = optimizer.speed
+    if speed is None or not few < 1 or not 1.01 * few * USUAL_SPEED < speed <= 1.01 * USUAL_SPEED:
         return None
-    settings = _fit_settings(log, -(-all_rows // _SMALL))
+    settings = _fit_settings(log, -(-whole.rows // _SMALL))
     size = "one row" if rows == 1 else f"{rows} rows"
     return Prescription(
         knob="batch_size",

@@ -57,8 +57,11 @@ def prescribe_gentler_rate(log: RunLog, finding: Finding) -> Prescription | None
         return None
     usual = float(np.nanmedian(known))
     ratio = usual if usual >= _WORTHWHILE * TARGET_RATIO else largest  # one step alone may have been too large
-    of_start = _factor_of_the_start(log)
-    return _change(log, finding, ratio, max(TARGET_RATIO / ratio, of_start, _SMALLEST_FACTOR))
+    # What died later has another cause than the first step.
+    of_start = _factor_of_the_start(log) if finding.first_step <= _WINDOW else 0.0
+    if of_start > max(TARGET_RATIO / ratio, _SMALLEST_FACTOR):
+        return _change(log, finding, _FIRST_STEP / of_start, of_start)
+    return _change(log, finding, ratio, max(TARGET_RATIO / ratio, _SMALLEST_FACTOR))
 
 
 def prescribe_rate_of_a_start(log: RunLog, finding: Finding) -> Prescription | None:

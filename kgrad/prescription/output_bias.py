@@ -5,7 +5,7 @@ from typing import Any
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.log.objective import objectives
 from kgrad.log.run_log import RunLog
-from kgrad.prescription.code import number
+from kgrad.prescription.code import plain_code
 from kgrad.prescription.effect import Effect
 from kgrad.prescription.layer_code import layers_code
 from kgrad.prescription.prescription import Prescription
@@ -14,7 +14,10 @@ from kgrad.prescription.snippet import snippet
 # Targets whose mean is so many times their spread make four fifths of the first squared error by their mean alone.
 _OFFSET = 2.0
 # What a first step that is too large does.
-_THROWN = ("dead-units", "exploding-gradient", "learning-rate-too-high:overshoot")
+_THROWN = (
+    *("dead-units", "exploding-gradient:growth", "exploding-gradient:weights"),
+    "learning-rate-too-high:overshoot",
+)
 
 
 def prescribe_output_bias(log: RunLog, finding: Finding) -> Prescription | None:
@@ -32,21 +35,23 @@ def prescribe_output_bias(log: RunLog, finding: Finding) -> Prescription | None:
     if output is None or facts is None or loss is None:
         return None
     plain = loss.name == "mean_squared_error" and output.activations == () and output.units == 1
-    bias = next((v for v in log.structure.variables if v.layer == output.layer and v.role == "bias"), None)
+    of_output = {v.role: v for v in log.structure.variables if v.layer == output.layer}
+    bias = of_output.get("bias") if set(of_output) == {"kernel", "bias"} else None  # those of a state add up over time
     if not plain or bias is None or not _begins_at_zero(bias.initializer):
         return None
     mean, spread = facts.mean or 0.0, facts.std or 0.0
     if not 0 < _OFFSET * spread <= abs(mean):
         return None
-    start = f"keras.initializers.Constant({number(mean)})"
+    shown = plain_code(mean)
+    start = f"keras.initializers.Constant({shown})"
     change = {"bias_initializer": start}
     share = mean**2 / (mean**2 + spread**2)
     return Prescription(
         knob="initializer",
         target=(output.layer,),
         before=f"{output.layer} begins at 0",
-        after=f"{output.layer} begins at {number(mean)}",
-        why=f"{100 * share:.0f} % of the first squared error are the mean of the targets, {number(mean)}, which a bias "
+        after=f"{output.layer} begins at {shown}",
+        why=f"{100 * share:.0f} % of the first squared error are the mean of the targets, {shown}, which a bias "
         "has without a step.",
         code=snippet(layers_code([(log.structure.layer(output.layer), change)])),
         finding=finding.rule,

@@ -46,7 +46,7 @@ def prescribe_calmer_rate(log: RunLog, finding: Finding) -> Prescription | None:
         return _calmer_adam(log, finding)
     kills = large_inputs or finding.rule == "dead-units"
     too_fast = 1.01 if finding.rule in _GROWS else _KILLS if kills else None
-    if too_fast is None or speed is None or speed < 0.999 * too_fast * usual:  # both are rounded quotients
+    if too_fast is None or speed is None or not 0.999 * too_fast * usual <= speed < math.inf:  # rounded quotients
         return None
     momentum = USUAL_MOMENTUM if optimizer.momentum > LASTING else max(optimizer.momentum, USUAL_MOMENTUM)
     rate = float(number(usual * (1 - momentum)))

@@ -13,7 +13,7 @@ from kgrad.prescription.prescription import Prescription
 from kgrad.prescription.sound import sound_changes
 from kgrad.treatment.apply import apply
 from kgrad.treatment.attempts import NO_CHANGE, Change, attempt, changes_of, ranked, words
-from kgrad.treatment.fitting import of_fit
+from kgrad.treatment.fitting import fit_arguments, of_fit
 from kgrad.treatment.health import NEARLY_ALL, falls_still, is_no_worse, is_progress, is_sound, is_well, learned_little
 from kgrad.treatment.measure import Measure
 from kgrad.treatment.rounds import Rounds
@@ -73,6 +73,7 @@ class Course:
     def __init__(self, model: keras.Model, measure: Measure, state: State, seed: int, bar: Callable[[], None]) -> None:
         self._model, self._measure, self._state, self._seed, self._bar = model, measure, state, seed, bar
         self._rounds = Rounds(model, measure, state, seed, bar)
+        self._given = state.data  # other batches may be what heals
 
     def run(self) -> bool:
         """Treats; returns whether the best model is healthy."""
@@ -110,12 +111,13 @@ class Course:
             )
             if adopted:
                 if "batch_size" in arguments and arguments["batch_size"] != state.data.batch_size:
-                    state.data = state.data.in_batches(int(arguments["batch_size"]))
+                    state.data = state.data.in_batches(int(arguments["batch_size"]), arguments.get("epochs"))
                 now.latest, now.cut, now.healthy = examination, stopped, is_no_worse(examination, "low")
                 now.well = now.well or is_well(examination)
                 if not now.well and is_progress(*before, examination, state.score):
                     # A model that is made anew is not trained for the epochs that another one was.
-                    lasting = [each for each in state.changes if not (of_fit(each) and "epochs" in each.settings)]
+                    longer = [each for each in state.changes if of_fit(each) and "batch_size" not in each.settings]
+                    lasting = [each for each in state.changes if each not in longer]
                     search = _search(patient, lasting, examination, _stages(examination))
             now.rematches -= now.well
 
@@ -133,13 +135,13 @@ class Course:
 
     def _to_the_end(self, now: _Progress) -> bool:
         """What was stopped early gets its whole training: the best model, and the given one to compare it with."""
-        state = self._state
+        state, given_data = self._state, self._given
         whole, arguments = state.data.whole, state.data.arguments
         if now.cut and state.left >= whole:
             self._rounds.train(self._rounds.copy(state.best), state.changes, arguments, None, "Trained on to the end.")
-        if now.first_cut and state.changes and state.left >= whole and state.rounds[0].loss is not None:
+        if now.first_cut and state.changes and state.left >= given_data.whole and state.rounds[0].loss is not None:
             given = self._rounds.copy(self._model)
-            if self._rounds.train(given, [], arguments, None, "The given model, trained to the end.")[2]:
+            if self._rounds.train(given, [], given_data.arguments, None, "The given model, trained to the end.")[2]:
                 return False
         return now.healthy
 
@@ -181,7 +183,8 @@ class Course:
         """
         arguments, settings = self._state.data.arguments, change[0].settings
         if "batch_size" in settings:
-            changed = {**arguments, **{name: settings[name] for name in ("batch_size", "epochs") if name in settings}}
+            changed = fit_arguments(change, **arguments, validation_data=self._state.data.validation)
+            del changed["validation_data"]
             per_epoch = self._state.data.in_batches(int(settings["batch_size"])).per_epoch
             if per_epoch * int(changed.get("epochs", 1)) > self._state.left:
                 return None

@@ -42,10 +42,11 @@ class Data:
         """Batches for short trainings, without end, with the weights of rows that `fit` was given."""
         return endless(self.x, self.y, self.batch_size, seed, self.arguments.get("sample_weight"))
 
-    def in_batches(self, size: int) -> "Data":
-        """The same with batches of another size."""
+    def in_batches(self, size: int, epochs: int | None = None) -> "Data":
+        """The same with batches of another size, for so many epochs if they are given."""
         per_epoch = math.ceil(self.per_epoch * self.batch_size / size)
-        return replace(self, arguments={**self.arguments, "batch_size": size}, batch_size=size, per_epoch=per_epoch)
+        arguments = {**self.arguments, "batch_size": size, **({} if epochs is None else {"epochs": epochs})}
+        return replace(self, arguments=arguments, batch_size=size, per_epoch=per_epoch)
 
     @property
     def whole(self) -> int:

@@ -136,12 +136,12 @@ def test_a_few_updates_an_epoch_are_made_more_by_smaller_batches():
     ("size", "rate", "all_rows", "offered"),
     [
         (1, 0.008, 675, True),
-        (32, 0.008, 675, False),
+        (128, float(np.float32(0.01)), 675, False),
         (1, 0.0005, 675, False),
         (1, 0.1, 675, False),
         (1, 0.008, 90, False),
     ],
-    ids=["too fast for so few", "usual batches", "slow enough", "too fast for all", "few rows in all"],
+    ids=["too fast for so few", "large batches", "slow enough", "too fast for all", "few rows in all"],
 )
 def test_descent_too_fast_for_a_few_rows_alone_may_get_more_of_them(size, rate, all_rows, offered):
     log = deep()

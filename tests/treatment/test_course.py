@@ -17,7 +17,7 @@ from kgrad.treatment.health import is_progress, is_well
 from kgrad.treatment.measure import Score
 from kgrad.treatment.treat import _code
 from kgrad.treatment.treatment import Round
-from kgrad.treatment.watch import State
+from kgrad.treatment.watch import Data, State
 
 from ..diagnosis.rules.test_underfitting import run
 from .patients import prescription
@@ -159,12 +159,15 @@ def test_of_two_that_are_alike_the_one_without_a_severe_disease_is_kept(
     assert state.severe is (severe_before and not kept)
 
 
+OTHER = {"batch_size": 32, "epochs": 28, "monitor": "loss", "patience": 10}
+
+
 @pytest.mark.parametrize(
     ("settings", "left", "trained"),
     [
-        ({"batch_size": 32, "epochs": 28}, 616, {"batch_size": 32, "epochs": 28}),
-        ({"batch_size": 32, "epochs": 28}, 615, None),
-        ({"epochs": 28}, 10_000, None),
+        (OTHER, 616, {"batch_size": 32, "epochs": 28}),
+        (OTHER, 615, None),
+        ({"epochs": 28, "monitor": "loss", "patience": 10}, 10_000, None),
     ],
     ids=["other batches", "beyond the budget", "longer alone"],
 )
@@ -172,12 +175,21 @@ def test_a_healed_model_with_something_left_to_learn_is_tried_in_other_batches(s
     """Its training in those begins anew; longer it is trained at the end, whatever was prescribed."""
     change = (prescription("batch_size", ("fit",), **settings),)
     told = []
-    course = Course(blown_up(), None, None, 0, lambda: None)
+    given = Data(X, CLASSES, None, {"epochs": 10, "batch_size": 1}, 1, 700)
+    state = SimpleNamespace(left=left, data=given, rounds=[SimpleNamespace(reason="")])
+    course = Course(blown_up(), None, state, 0, lambda: None)
     course._rounds = SimpleNamespace(tell=lambda **words: told.append(words))
-    batches = SimpleNamespace(per_epoch=22)
-    data = SimpleNamespace(arguments={"epochs": 10, "batch_size": 1}, in_batches=lambda rows: batches)
-    course._state = SimpleNamespace(left=left, data=data, rounds=[SimpleNamespace(reason="")])
     search = SimpleNamespace(base=course._model, queue=[], stages=[[change]])
     found = course._next(search, SimpleNamespace(well=True, first_cut=False))
+    if trained:
+        (stop,) = found[2].pop("callbacks")
+        assert stop.restore_best_weights
     assert (found and found[2]) == trained
     assert ("kept" in told[-1]) is (trained is not None)
+
+
+def test_what_is_trained_after_other_batches_is_trained_in_those():
+    data = Data(X, CLASSES, None, {"epochs": 10, "batch_size": 1}, 1, 700).in_batches(32, 28)
+    assert data.arguments == {"epochs": 28, "batch_size": 32}
+    assert (data.per_epoch, data.whole) == (22, 616)
+    assert data.in_batches(64).arguments["epochs"] == 28

@@ -82,7 +82,9 @@ def plateau(log: RunLog) -> Finding | None:
     if constant:
         near = np.abs(curve.level - constant) < CONSTANT.value * constant
         ignores = np.logical_and.accumulate(near[::-1])[::-1]  # to the end
-    left = curve.leaves > np.where(near & still_falls(log), CONSTANT.value, LEAVES.value)
+    left = curve.leaves > LEAVES.value
+    if constant and still_falls(log):
+        left |= near & (constant - curve.level * (1 - curve.leaves) > CONSTANT.value * constant)
     still = curve.flat & (left & ~curve.learned | stuck)
     # A stretch that begins while the loss comes down to a constant answer is judged from where it is there.
     stretches = [windows.longest_run(mask, gap=1) for mask in (still | ignores & stuck, ignores & stuck)]
@@ -105,7 +107,7 @@ def plateau(log: RunLog) -> Finding | None:
         last_step=last,
         evidence=(
             Evidence("share of the run without progress", share, "share", SHARE.value),
-            Evidence("fall of the loss afterwards", leaves, "share", LEAVES.value),
+            Evidence("fall of the loss afterwards", leaves, "share", LEAVES.value if leaves > LEAVES.value else None),
             Evidence("learned in the whole run", reached, "share", NOT_LEARNED.value),
         ),
         confidence=0.9 if is_left else 0.75,
