@@ -154,7 +154,7 @@ def _explain(outcomes: tuple[Outcome, ...], rules: tuple[Rule, ...]) -> tuple[Ou
     """Marks each finding that another finding explains as that one's symptom."""
     by_rule = {each.id: each for each in rules}
     found = [o.finding for o in outcomes if o.finding and o.finding.severity != "info"]
-    diseases = {f.rule for f in found} | {f"{f.rule}:{f.details['kind']}" for f in found if "kind" in f.details}
+    diseases = frozenset[str]().union(*(each.names for each in found))
 
     def marked(outcome: Outcome) -> Outcome:
         if outcome.finding is None or outcome.finding.caused_by or outcome.finding.details.get("root"):

@@ -78,6 +78,12 @@ class Finding:
     caused_by: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """What `symptom_of` and knobs may call it: `"rule"`, and `"rule:kind"` where it is of a kind."""
+        kind = self.details.get("kind")
+        return frozenset({self.rule} if kind is None else {self.rule, f"{self.rule}:{kind}"})
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Finding":
         """The finding as `to_dict` wrote it."""

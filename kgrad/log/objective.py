@@ -101,6 +101,12 @@ def objectives(log: RunLog) -> tuple[Objective, ...]:
     return tuple(_objective(log.structure, name, losses, weights, targets, len(found) == 1, half) for name in found)
 
 
+def sole_objective(log: RunLog) -> Objective | None:
+    """The only output of the run's model; `None` where there are several or none can be told."""
+    found = objectives(log)
+    return found[0] if len(found) == 1 else None
+
+
 def _by_output(entry: Any) -> dict[str, Any]:
     """What was compiled for each output, by name or place; that for all under the name `""`."""
     if isinstance(entry, Mapping) and "class_name" not in entry:

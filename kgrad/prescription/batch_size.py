@@ -37,19 +37,10 @@ def prescribe_smaller_batch(log: RunLog, finding: Finding) -> Prescription | Non
         return None
     size = f"{rows} rows" if is_known else f"{rows} rows or more"
     least = -(-rows * per_epoch // _SMALL)
-    settings = _fit_settings(log, least if is_known else ENOUGH_UPDATES)
-    return Prescription(
-        knob="batch_size",
-        target=("fit",),
-        before=f"{size} per batch",
-        after=_in_words(settings),
-        why=f"In batches of {size} an epoch is {per_epoch} updates; in batches of {_SMALL} it is at least {least}.",
-        code=fit_code(settings),
-        finding=finding.rule,
-        evidence=(Evidence("updates per epoch", float(per_epoch), "steps", float(_FEW_UPDATES)),),
-        settings=settings,
-        effect=Effect("updates per epoch, at least", float(per_epoch), float(least), "steps", "rows over batch size"),
-    )
+    why = f"In batches of {size} an epoch is {per_epoch} updates; in batches of {_SMALL} it is at least {least}."
+    seen = Evidence("updates per epoch", float(per_epoch), "steps", float(_FEW_UPDATES))
+    effect = Effect("updates per epoch, at least", float(per_epoch), float(least), "steps", "rows over batch size")
+    return _in_usual_batches(log, finding, size, least if is_known else ENOUGH_UPDATES, why, seen, effect)
 
 
 def prescribe_larger_batch(log: RunLog, finding: Finding) -> Prescription | None:
@@ -63,36 +54,38 @@ def prescribe_larger_batch(log: RunLog, finding: Finding) -> Prescription | None
     if whole is None or whole.rows < _SMALL * _FEW_BATCHES or optimizer.config.get("gradient_accumulation_steps"):
         return None
     speed = optimizer.speed
-    if speed is None or not few < 1 or not 1.01 * few * USUAL_SPEED < speed <= 1.01 * USUAL_SPEED:
+    if speed is None or not 1.01 * few * USUAL_SPEED < speed <= 1.01 * USUAL_SPEED:
         return None
-    settings = _fit_settings(log, -(-whole.rows // _SMALL))
     size = "one row" if rows == 1 else f"{rows} rows"
+    why = f"Steps that follow {size} carry the noise of single rows; batches of {_SMALL} bear the present rate."
+    seen = Evidence("rows of a batch", float(rows), "rows", float(_SMALL))
+    effect = Effect("learning rate over rows", speed / rows, speed / _SMALL, "1", "Smith & Le 2018, section 4")
+    return _in_usual_batches(log, finding, size, -(-whole.rows // _SMALL), why, seen, effect)
+
+
+def _in_usual_batches(
+    log: RunLog, finding: Finding, size: str, per_epoch: int, why: str, seen: Evidence, effect: Effect
+) -> Prescription:
+    """Batches of 32 rows, of which an epoch has so many, and more epochs where those planned are few updates."""
+    settings: dict[str, Any] = {"batch_size": _SMALL}
+    after = f"{_SMALL} rows per batch"
+    epochs = (log.info.get("fit") or {}).get("epochs") or 0
+    if 0 < epochs * per_epoch < ENOUGH_UPDATES:
+        wanted = math.ceil(ENOUGH_UPDATES / per_epoch)
+        settings |= {"epochs": wanted, **early_stopping(log, wanted)}
+        after += f", up to {wanted} epochs"
     return Prescription(
         knob="batch_size",
         target=("fit",),
         before=f"{size} per batch",
-        after=_in_words(settings),
-        why=f"Steps that follow {size} carry the noise of single rows; batches of {_SMALL} bear the present rate.",
+        after=after,
+        why=why,
         code=fit_code(settings),
         finding=finding.rule,
-        evidence=(Evidence("rows of a batch", float(rows), "rows", float(_SMALL)),),
+        evidence=(seen,),
         settings=settings,
-        effect=Effect("learning rate over rows", speed / rows, speed / _SMALL, "1", "Smith & Le 2018, section 4"),
+        effect=effect,
     )
-
-
-def _fit_settings(log: RunLog, per_epoch: int) -> dict[str, Any]:
-    """Batches of 32 rows, of which an epoch has so many, and more epochs where those planned are few updates."""
-    epochs = (log.info.get("fit") or {}).get("epochs") or 0
-    if not 0 < epochs * per_epoch < ENOUGH_UPDATES:
-        return {"batch_size": _SMALL}
-    wanted = math.ceil(ENOUGH_UPDATES / per_epoch)
-    return {"batch_size": _SMALL, "epochs": wanted, **early_stopping(log, wanted)}
-
-
-def _in_words(settings: dict[str, Any]) -> str:
-    longer = f", up to {settings['epochs']} epochs" if "epochs" in settings else ""
-    return f"{_SMALL} rows per batch{longer}"
 
 
 def _rows_of_a_batch(log: RunLog) -> tuple[int, bool]:

@@ -7,7 +7,7 @@ from typing import Any
 from kgrad.diagnosis.finding import Evidence, Finding
 from kgrad.diagnosis.usual_speed import USUAL_RATE, small_batch_factor
 from kgrad.log.batch import TensorFacts
-from kgrad.log.objective import objectives
+from kgrad.log.objective import sole_objective
 from kgrad.log.present_optimizer import present_optimizer
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import number, optimizer_code
@@ -47,8 +47,8 @@ def prescribe_input_scaling(log: RunLog, finding: Finding) -> Prescription | Non
 
 def prescribe_target_scaling(log: RunLog, finding: Finding) -> Prescription | None:
     """Standardised targets beside a loss of values, where such a loss is prescribed for targets far from unit scale."""
-    outputs = objectives(log)
-    facts = outputs[0].target if len(outputs) == 1 else None
+    output = sole_objective(log)
+    facts = output.target if output else None
     if (finding.details.get("fix") or {}).get("loss") != "mean_squared_error" or facts is None:
         return None
     fix = _standardised(facts)
@@ -190,11 +190,10 @@ def _several_inputs_code(places: list[int], named: bool) -> list[str]:
 
 def _targets(log: RunLog) -> dict[str, Any]:
     """Mean and spread of the targets of the one squared error, where they are far from unit scale too."""
-    outputs = objectives(log)
-    facts = outputs[0].target if len(outputs) == 1 else None
-    if facts is None or outputs[0].loss is None or outputs[0].loss.name != "mean_squared_error":
+    output = sole_objective(log)
+    if output is None or output.target is None or output.loss is None or output.loss.name != "mean_squared_error":
         return {}
-    return _standardised(facts)
+    return _standardised(output.target)
 
 
 def _standardised(facts: TensorFacts) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """The initializer knob on the output: it begins at the mean of the targets."""
 
-from typing import Any
-
 from kgrad.diagnosis.finding import Evidence, Finding
-from kgrad.log.objective import objectives
+from kgrad.log.objective import sole_objective
 from kgrad.log.run_log import RunLog
 from kgrad.prescription.code import plain_code
 from kgrad.prescription.effect import Effect
@@ -14,9 +12,8 @@ from kgrad.prescription.snippet import snippet
 # Targets whose mean is so many times their spread make four fifths of the first squared error by their mean alone.
 _OFFSET = 2.0
 # What a first step that is too large does.
-_THROWN = (
-    *("dead-units", "exploding-gradient:growth", "exploding-gradient:weights"),
-    "learning-rate-too-high:overshoot",
+_THROWN = frozenset(
+    {"dead-units", "exploding-gradient:growth", "exploding-gradient:weights", "learning-rate-too-high:overshoot"}
 )
 
 
@@ -27,24 +24,19 @@ def prescribe_output_bias(log: RunLog, finding: Finding) -> Prescription | None:
     every layer to where the mean is, and may throw units away. A bias takes it without any step (Goodfellow et al.
     2016, "Deep Learning", section 8.4: biases of outputs that match the marginal statistics of the targets).
     """
-    if not {finding.rule, f"{finding.rule}:{finding.details.get('kind')}"} & set(_THROWN):
+    output = sole_objective(log)
+    if not finding.names & _THROWN or output is None or output.target is None or output.loss is None:
         return None
-    outputs = objectives(log)
-    output = outputs[0] if len(outputs) == 1 else None
-    facts, loss = (output.target, output.loss) if output else (None, None)
-    if output is None or facts is None or loss is None:
-        return None
-    plain = loss.name == "mean_squared_error" and output.activations == () and output.units == 1
+    plain = output.loss.name == "mean_squared_error" and output.activations == () and output.units == 1
     of_output = {v.role: v for v in log.structure.variables if v.layer == output.layer}
     bias = of_output.get("bias") if set(of_output) == {"kernel", "bias"} else None  # those of a state add up over time
-    if not plain or bias is None or not _begins_at_zero(bias.initializer):
+    if not plain or bias is None or (bias.initializer or {}).get("class_name") != "Zeros":
         return None
-    mean, spread = facts.mean or 0.0, facts.std or 0.0
+    mean, spread = output.target.mean or 0.0, output.target.std or 0.0
     if not 0 < _OFFSET * spread <= abs(mean):
         return None
     shown = plain_code(mean)
-    start = f"keras.initializers.Constant({shown})"
-    change = {"bias_initializer": start}
+    change = {"bias_initializer": f"keras.initializers.Constant({shown})"}
     share = mean**2 / (mean**2 + spread**2)
     return Prescription(
         knob="initializer",
@@ -61,7 +53,3 @@ def prescribe_output_bias(log: RunLog, finding: Finding) -> Prescription | None:
             "squared error of the first answers", mean**2 + spread**2, spread**2, "1", "the variance of the targets"
         ),
     )
-
-
-def _begins_at_zero(initializer: Any) -> bool:
-    return (initializer or {}).get("class_name") == "Zeros"

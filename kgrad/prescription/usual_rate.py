@@ -32,14 +32,15 @@ def calmer_rate(log: RunLog) -> float | None:
 def prescribe_calmer_rate(log: RunLog, finding: Finding) -> Prescription | None:
     """The usual rate beside the cure of what grows, where descent is faster than usual: either is enough to explode.
 
-    Beside that of dead units too, and of large inputs, which kill rectifiers, where it is many times as fast.
+    It is the cure itself where the weights grow too. Beside that of dead units too, and of large inputs, which kill
+    rectifiers, where it is many times as fast.
 
     With the usual momentum the usual rate goes as far per step as ten times that without, and stays stable on a loss
     nineteen times as steep: up to `2 (1 + momentum) / rate` (Goh 2017; Nesterov's is not, and is left out here).
     """
     optimizer, usual = present_optimizer(log), usual_speed(log)
     speed = optimizer.speed
-    large_inputs = (finding.rule, finding.details.get("kind")) == ("unscaled-inputs", "large-inputs")
+    large_inputs = "unscaled-inputs:large-inputs" in finding.names
     if large_inputs and not _has_rectifiers(log):
         return None
     if large_inputs and optimizer.name in _ADAPTIVE:

@@ -116,8 +116,7 @@ class Course:
                 now.well = now.well or is_well(examination)
                 if not now.well and is_progress(*before, examination, state.score):
                     # A model that is made anew is not trained for the epochs that another one was.
-                    longer = [each for each in state.changes if of_fit(each) and "batch_size" not in each.settings]
-                    lasting = [each for each in state.changes if each not in longer]
+                    lasting = [each for each in state.changes if not of_fit(each) or "batch_size" in each.settings]
                     search = _search(patient, lasting, examination, _stages(examination))
             now.rematches -= now.well
 
@@ -163,10 +162,10 @@ class Course:
             changes = search.stages.pop(0)
             if not of_fit(changes[0][0]):
                 search.queue = self._tried(search, changes, 1 + (now.well and now.first_cut))
-            elif now.well and "batch_size" not in changes[0][0].settings:
-                continue
-            elif (refitted := self._refitted(search.base, changes[0])) is not None:
-                return refitted
+            elif not now.well or "batch_size" in changes[0][0].settings:
+                refitted = self._refitted(search.base, changes[0])
+                if refitted is not None:
+                    return refitted
         if not search.queue:
             if not self._state.rounds[-1].reason:
                 self._rounds.tell(reason="Nothing promising is left to try.")
@@ -185,8 +184,7 @@ class Course:
         if "batch_size" in settings:
             changed = fit_arguments(change, **arguments, validation_data=self._state.data.validation)
             del changed["validation_data"]
-            per_epoch = self._state.data.in_batches(int(settings["batch_size"])).per_epoch
-            if per_epoch * int(changed.get("epochs", 1)) > self._state.left:
+            if self._state.data.in_batches(changed["batch_size"], changed.get("epochs")).whole > self._state.left:
                 return None
             self._rounds.tell(kept=words(change), reason="Another batch size is an argument of fit: tried whole.")
             return apply(base, NO_CHANGE, seed=self._seed), change, changed

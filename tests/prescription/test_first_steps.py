@@ -59,9 +59,7 @@ def test_one_step_too_large_is_enough_to_kill_units(first, knob):
     log = deep(layers=4)
     log.columns["update_norm"][:] = 0.01
     log.columns["update_norm"][3] = 2.0 * first
-    finding = Finding("dead-units", "high", "they are dead.", layers=("dense_1",), first_step=20, last_step=199)
-    outcome = kgrad.diagnosis.Outcome("dead-units", "found", finding=finding)
-    offered = prescribe(log, replace(kgrad.diagnose(log), outcomes=(outcome,)))[0]
+    offered = dead(log, first_step=20)[0]
     assert offered.knob == knob
     if knob == "learning_rate":
         assert offered.settings["learning_rate"] < 0.01 / 2
@@ -76,8 +74,9 @@ def test_units_killed_at_once_take_the_rate_that_their_first_step_bears():
     assert rate == pytest.approx(0.01 * 0.03 / 0.3, rel=0.05)
 
 
-def dead(log):
-    finding = Finding("dead-units", "high", "they are dead.", layers=("dense_1",), first_step=4, last_step=199)
+def dead(log, first_step=4):
+    """The prescriptions for units that are dead from this step on."""
+    finding = Finding("dead-units", "high", "they are dead.", layers=("dense_1",), first_step=first_step, last_step=199)
     outcome = kgrad.diagnosis.Outcome("dead-units", "found", finding=finding)
     return prescribe(log, replace(kgrad.diagnose(log), outcomes=(outcome,)))
 

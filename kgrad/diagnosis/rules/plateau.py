@@ -78,13 +78,12 @@ def plateau(log: RunLog) -> Finding | None:
     fall, noise = late_fall(log)
     stuck = harm(log) == "high" and fall <= max(FALLS.value, noise)
     constant = constant_answer(log)
-    near = ignores = np.zeros_like(curve.flat)
+    ignores, left = np.zeros_like(curve.flat), curve.leaves > LEAVES.value
     if constant:
         near = np.abs(curve.level - constant) < CONSTANT.value * constant
         ignores = np.logical_and.accumulate(near[::-1])[::-1]  # to the end
-    left = curve.leaves > LEAVES.value
-    if constant and still_falls(log):
-        left |= near & (constant - curve.level * (1 - curve.leaves) > CONSTANT.value * constant)
+        below = constant - curve.level * (1 - curve.leaves) > CONSTANT.value * constant
+        left |= near & below & still_falls(log)
     still = curve.flat & (left & ~curve.learned | stuck)
     # A stretch that begins while the loss comes down to a constant answer is judged from where it is there.
     stretches = [windows.longest_run(mask, gap=1) for mask in (still | ignores & stuck, ignores & stuck)]
